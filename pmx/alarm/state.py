@@ -1,0 +1,79 @@
+"""The alarm state machine: persistence and hysteresis, the same code on a device and in replay."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from pmx.contract import IncompatibleError
+
+
+@dataclass(frozen=True)
+class Policy:
+    """When an alarm is raised and when it clears.
+
+    Attributes:
+        output: the verdict output it watches.
+        worse: `below` (remaining useful life) or `above` (a score): the side of the limit on which things are bad.
+        raise_at, clear_at: limits in the output's unit.
+        k, n: raised when `k` of the last `n` verdicts lie beyond `raise_at`; cleared when `k` of the last `n` lie on the good side of `clear_at`.
+
+    Example:
+        >>> Policy("rul", "below", raise_at=30.0, clear_at=40.0, k=2, n=3).to_json()["raise_at"]
+        30.0
+    """
+
+    output: str
+    worse: str
+    raise_at: float
+    clear_at: float
+    k: int
+    n: int
+
+    def __post_init__(self) -> None:
+        fine = self.worse in ("below", "above") and 1 <= self.k <= self.n
+        if not fine or (self.clear_at < self.raise_at if self.worse == "below" else self.clear_at > self.raise_at):
+            raise IncompatibleError(f"alarm policy {self} makes no sense -> 1 <= k <= n, and clear_at on the good side of raise_at")
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class AlarmState:
+    """Alarms of a number of assets. A verdict of NaN is no evidence either way.
+
+    Example:
+        >>> state = AlarmState(Policy("rul", "below", 30.0, 40.0, k=2, n=3), assets=1)
+        >>> [bool(state.step(np.array([0]), np.array([v]))[0]) for v in (50.0, 20.0, 25.0, 35.0, 41.0, 42.0)]
+        [False, False, True, True, True, False]
+    """
+
+    def __init__(self, policy: Policy, assets: int) -> None:
+        self.policy = policy
+        self.standing = np.zeros(assets, bool)
+        self._bad = np.zeros((assets, policy.n), bool)
+        self._good = np.zeros((assets, policy.n), bool)
+
+    def step(self, on: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """One verdict value for each asset in `on`, int [asset]; returns whether their alarm stands, bool [asset]."""
+        p = self.policy
+        bad, good = (values <= p.raise_at, values > p.clear_at) if p.worse == "below" else (values >= p.raise_at, values < p.clear_at)
+        for ring, newest in ((self._bad, bad), (self._good, good)):
+            ring[on] = np.c_[ring[on, 1:], newest]
+        raised, cleared = self._bad[on].sum(1) >= p.k, self._good[on].sum(1) >= p.k
+        # raising wins: within n verdicts both can hold, and a missed failure costs more than a late clearing
+        self.standing[on] = raised | (self.standing[on] & ~cleared)
+        return self.standing[on]
+
+
+def alarms(policy: Policy, values: list[np.ndarray]) -> list[np.ndarray]:
+    """Whether the alarm stands at each verdict: per asset bool [time], of values float [time]; loops over the same step."""
+    state = AlarmState(policy, len(values))
+    standing = [np.zeros(len(v), bool) for v in values]
+    for t in range(max(map(len, values), default=0)):
+        on = np.flatnonzero([len(v) > t for v in values])
+        for i, stands in zip(on, state.step(on, np.array([values[i][t] for i in on])), strict=True):
+            standing[i][t] = stands
+    return standing

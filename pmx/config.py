@@ -1,0 +1,513 @@
+"""Configuration of a run: the typed root, where its YAML lives, the composition, and the checks before any data is read.
+
+A YAML may build only classes of pmx that stand in the right group (`model` builds `pmx.model.*`) or that `OUTSIDE`
+names. Hydra's own block-list is no security boundary, so a target is refused by its name before anything is imported,
+and then by the identity of what it resolves to. Interpolations are resolved once, into plain data: what is checked is
+what is built.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import os
+import pkgutil
+import re
+import sys
+import types
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, fields
+from enum import Enum, StrEnum
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import hydra
+import yaml
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.core.utils import env_override
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from hydra.types import RunMode
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from pmx.contract import PmxError, UsageError
+
+T = TypeVar("T")
+
+GROUPS = ("source", "window", "feature", "model", "alarm", "evaluate")
+"""The groups whose YAML builds objects; all others hold typed plain data."""
+
+OUTSIDE: dict[str, dict[str, str]] = {}
+"""Per group the classes of other packages that may be built: the path a YAML writes -> the path where it is defined."""
+
+
+class OnError(StrEnum):
+    """What happens to rows that break the contract."""
+
+    refuse = "refuse"
+    quarantine = "quarantine"
+
+
+@dataclass
+class Device:
+    """The budget of the machine that runs the bundle.
+
+    Attributes:
+        bytes_max: size of the bundle in bytes.
+        resident_mb_max: resident memory of the scoring process in MB.
+        step_ms: time allowed for one step of one asset at the 99th percentile, in milliseconds.
+        headroom: how many times faster than `step_ms` the measured step must be.
+    """
+
+    name: str = MISSING
+    bytes_max: int = MISSING
+    resident_mb_max: float = MISSING
+    step_ms: float = MISSING
+    headroom: float = 10.0
+
+
+@dataclass
+class Tracking:
+    """Where runs are recorded.
+
+    Attributes:
+        store: a folder for the embedded database and the artifacts, or the URI of an MLflow server.
+        experiment: the name under which the runs are listed.
+        register: whether a run that passes its gates becomes a registered version.
+    """
+
+    store: str = MISSING
+    experiment: str = "${name}"
+    register: bool = True
+
+
+def cache_folder() -> Path:
+    """The user's cache folder for downloaded data."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pmx"
+
+
+@dataclass
+class RunConfig:
+    """The root of a run's configuration; a key that is not here is refused."""
+
+    name: str = MISSING
+    question: str = ""
+    seed: int = 0
+    threads: int = 1
+    on_error: OnError = OnError.refuse
+    out: str = "runs"
+    data_root: str = "${oc.env:PMX_DATA_ROOT,${pmx.cache_folder:}}"
+    source: Any = MISSING
+    window: Any = MISSING
+    feature: Any = MISSING
+    model: dict[str, Any] = field(default_factory=dict)
+    alarm: Any = MISSING
+    evaluate: Any = MISSING
+    device: Device = field(default_factory=Device)
+    tracking: Tracking = field(default_factory=Tracking)
+
+
+OmegaConf.register_new_resolver("pmx.cache_folder", lambda: str(cache_folder()), replace=True)
+ConfigStore.instance().store(name="run_schema", node=RunConfig)
+
+
+# ---- where the YAML lives
+
+
+def conf_dirs() -> list[Path]:
+    """The folders of config groups: `./conf`, then the packaged one."""
+    return _folders("conf")
+
+
+def experiment_dirs() -> list[Path]:
+    """The folders of experiments: `./experiments`, then the packaged one."""
+    return _folders("experiments")
+
+
+def experiments() -> dict[str, Path]:
+    """The name of every experiment and its file; a user's own file hides a packaged one of the same name."""
+    found: dict[str, Path] = {}
+    for folder in experiment_dirs():
+        for path in sorted(folder.glob("*.yaml")):
+            found.setdefault(path.stem, path)
+    return found
+
+
+def _folders(name: str) -> list[Path]:
+    """The user's folder of this name in the current one, then ours: inside the package (wheel) or beside it (checkout)."""
+    package = Path(__file__).resolve().parent
+    packaged = package / name
+    candidates = [Path.cwd() / name, packaged if packaged.is_dir() else package.parent / name]
+    return list(dict.fromkeys(path.resolve() for path in candidates if path.is_dir()))
+
+
+def _experiment(name: str) -> Path:
+    known = experiments()
+    if name not in known:
+        where = ", ".join(str(folder) for folder in experiment_dirs()) or "no experiments folder found"
+        raise UsageError(f"No experiment {name!r} in {where} -> {_nearest(name, known)}\n  there are: {', '.join(sorted(known))}")
+    return known[name]
+
+
+def _nearest(word: str, names: Iterable[str], otherwise: str = "") -> str:
+    """How to mend a wrong name."""
+    valid = sorted(names)
+    close = difflib.get_close_matches(word, valid, n=1)
+    return f"did you mean {close[0]}?" if close else otherwise or f"choose from {', '.join(valid) or 'nothing: there is none'}"
+
+
+# ---- composition
+
+
+_search: ContextVar[tuple[Path, ...]] = ContextVar("_search", default=())
+
+
+class _SearchPath(SearchPathPlugin):
+    """Adds our folders as they are: an override `hydra.searchpath=[...]` would have to be quoted, and hide the user's own."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        for folder in _search.get():
+            search_path.append("pmx", f"file://{folder}")
+
+
+@contextmanager
+def _composing(name: str, overrides: list[str]) -> Iterator[Path]:
+    """Gives the experiment's folder; inside, Hydra finds our folders, and its errors come out as UsageError."""
+    folder = _experiment(name).parent
+    Plugins.instance().register(_SearchPath)
+    token = _search.set((*conf_dirs(), *experiment_dirs()))
+    try:
+        yield folder
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+        raise UsageError(_reason(error, name, overrides)) from error
+    finally:
+        _search.reset(token)
+
+
+def compose(name: str, overrides: list[str] | None = None) -> DictConfig:
+    """The configuration of an experiment with these overrides, without a run folder."""
+    overrides = overrides or []
+    with _composing(name, overrides) as folder, hydra.initialize_config_dir(str(folder), job_name="pmx", version_base="1.3"):
+        return hydra.compose(name, overrides)
+
+
+class _Job(Generic[T]):
+    """The function that Hydra runs for each job; keeps what came out, which `hydra.main` drops."""
+
+    def __init__(self, task: Callable[[DictConfig, Path], T]) -> None:
+        self.task = task
+        self.results: list[tuple[int, T]] = []
+        self.errors: list[Exception] = []
+
+    def __call__(self, cfg: DictConfig) -> T | None:
+        job = HydraConfig.get()
+        try:
+            result = self.task(cfg, Path(job.runtime.output_dir))
+        except Exception as error:
+            self.errors.append(error)
+            if job.mode == RunMode.MULTIRUN:  # a sweeper must see that this job failed, and a launcher may sit in another process
+                raise
+            return None
+        self.results.append((job.job.num if job.mode == RunMode.MULTIRUN else 0, result))
+        return result
+
+
+def launch(name: str, overrides: list[str], task: Callable[[DictConfig, Path], T], multirun: bool = False) -> list[T]:
+    """Runs the task for each job of an experiment, with Hydra's whole command line.
+
+    Args:
+        name: the experiment.
+        overrides: what the user typed after it, flags such as `--cfg job` included.
+        task: gets the composed configuration and the job's own folder.
+        multirun: whether overrides with several values are a sweep.
+
+    Returns:
+        What the task returned, in the order of the jobs; empty after `--help` and its like. Jobs that a launcher ran
+        in another process are missing: their results are what they wrote into their folders.
+    """
+    job = _Job(task)
+    argv, sys.argv = sys.argv, [sys.argv[0], *(["--multirun"] if multirun else []), *overrides]
+    try:
+        # HYDRA_FULL_ERROR: without it Hydra prints its errors itself and exits with 1
+        with _composing(name, overrides) as folder, env_override({"HYDRA_FULL_ERROR": "1"}):
+            hydra.main(config_path=str(folder), config_name=name, version_base="1.3")(job)()
+    except SystemExit as stop:
+        if stop.code:
+            raise
+    except Exception:
+        if not job.errors:
+            raise
+    finally:
+        sys.argv = argv
+    if job.errors:
+        raise job.errors[0]
+    return [result for _, result in sorted(job.results, key=lambda pair: pair[0])]
+
+
+def _reason(error: Exception, name: str, overrides: list[str]) -> str:
+    """Hydra's error in a few words, with the nearest valid name."""
+    message = f"{error}\n{error.__cause__ or ''}".strip()
+    first = message.partition("\n")[0]
+    wrong = re.search(r"Could not override '([^']+)'|full_key: (\S+)", message)
+    key = (wrong[1] or wrong[2]) if wrong else ""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, option = str(error.missing_cfg_file).rpartition("/")
+        return f"{group}: there is no {option!r} -> {_nearest(option, error.options or _options(group))}"
+    if isinstance(error, OverrideParseException):
+        return f"Cannot read the override {error.override!r}: {first} -> write key=value"
+    if isinstance(error, yaml.YAMLError):
+        return f"Experiment {name} or a file it uses is not valid YAML: {' '.join(message.split())}"
+    if key and re.search(r"No match in the defaults list|not in (struct|')|does not exist", message):
+        known = _paths(_plain(name) if overrides else {f.name: None for f in fields(RunConfig)})
+        more = " (an argument that its YAML leaves out is added with +key=value)" if key.split(".")[0] in GROUPS else ""
+        return f"{key}: there is no such setting -> {_nearest(key, known, f'pmx run {name} --cfg job shows all of them')}{more}"
+    if key:
+        return f"{key}: {next((line for line in message.splitlines() if 'Value' in line or 'Invalid' in line), first)}"
+    return " ".join(message.split())
+
+
+def _plain(name: str) -> Any:
+    """An experiment as its files give it, or only the root's keys where they do not compose."""
+    try:
+        return OmegaConf.to_container(compose(name))
+    except UsageError:
+        return {f.name: None for f in fields(RunConfig)}
+
+
+def _paths(node: Any) -> list[str]:
+    """Every dotted key of nested mappings."""
+    if not isinstance(node, dict):
+        return []
+    return [path for key, value in node.items() for path in (str(key), *(f"{key}.{below}" for below in _paths(value)))]
+
+
+def _options(group: str) -> list[str]:
+    """The YAML names of a group."""
+    return sorted({path.stem for folder in conf_dirs() for path in (folder / group).glob("*.yaml")})
+
+
+# ---- the checks
+
+
+@dataclass
+class Parts:
+    """The objects of a run; `model` maps each candidate's name to its object."""
+
+    source: Any
+    window: Any
+    feature: Any
+    alarm: Any
+    evaluate: Any
+    model: dict[str, Any]
+
+
+def problems(cfg: DictConfig) -> list[str]:
+    """All mistakes of a configuration, each with its place and the nearest valid name. Reads no data."""
+    return _check(*_resolve(cfg))
+
+
+def build(cfg: DictConfig) -> Parts:
+    """The objects that a configuration describes; UsageError with all its problems."""
+    plain, broken = _resolve(cfg)
+    found = _check(plain, broken)
+    if found:
+        count = f"{len(found)} mistake{'s' * (len(found) > 1)}"
+        raise UsageError("\n  ".join([f"Cannot run {plain.get('name', 'this')}: {count} in its configuration, no data was read", *found]))
+    return Parts(**{group: _build(group, plain[group], group) for group in GROUPS})
+
+
+def _resolve(cfg: DictConfig) -> tuple[dict[str, Any], dict[str, str]]:
+    """The configuration as plain data without interpolations, and the top-level keys where that failed."""
+    plain: dict[str, Any] = {}
+    broken: dict[str, str] = {}
+    for key in map(str, cfg):  # one by one, so that a bad interpolation does not hide the other mistakes
+        if OmegaConf.is_missing(cfg, key):
+            continue
+        try:
+            value = cfg[key]
+            value = OmegaConf.to_container(value, resolve=True, enum_to_str=True) if OmegaConf.is_config(value) else value
+            plain[key] = value.name if isinstance(value, Enum) else value
+        except OmegaConfBaseException as error:
+            where = re.search(r"full_key: (\S+)", str(error))
+            broken[key] = f"{where[1] if where else key}: {str(error).splitlines()[0]} -> correct the ${{...}}"
+    return plain, broken
+
+
+def _check(plain: dict[str, Any], broken: dict[str, str]) -> list[str]:
+    """The problems of a resolved configuration."""
+    found = list(broken.values())
+    typed = {key: cls for key, cls in {"device": Device, "tracking": Tracking}.items() if isinstance(plain.get(key), dict)}
+    root = {key: MISSING if key in typed else value for key, value in plain.items()}  # these have a check of their own
+    found += [line for line in _arguments("", RunConfig, root) if line.partition(":")[0] not in broken]
+    for key, cls in typed.items():
+        found += _arguments(key, cls, plain[key])
+    for key, value in plain.items():
+        found += _walk(key, value, key if key in GROUPS else "")
+        for path, node in _roots(key, value) if key in GROUPS else ():
+            if not isinstance(node, dict) or "_target_" not in node:
+                found.append(f"{path}: names no class to build -> {key}=NAME with one of {', '.join(_options(key))}")
+    return found
+
+
+def _roots(group: str, value: Any) -> list[tuple[str, Any]]:
+    """The nodes of a group that must have a target: the group itself, or each candidate of `model`."""
+    if group != "model":
+        return [(group, value)]
+    if not isinstance(value, dict) or not value or "_target_" in value:
+        return [(group, None)]
+    return [(f"model.{name}", candidate) for name, candidate in value.items()]
+
+
+def _walk(path: str, value: Any, group: str) -> Iterator[str]:
+    """The problems of a node and of all below it. `group` is empty where no target may stand."""
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _walk(f"{path}[{index}]", item, group)
+    elif isinstance(value, dict):
+        for key in value:
+            if str(key).startswith("_") and str(key).endswith("_") and not (key == "_target_" and group):
+                yield f"{path}.{key}: may not stand here -> remove it"
+        if "_target_" in value and group:
+            yield from _target(path, value, group)
+        for key, item in value.items():
+            yield from _walk(f"{path}.{key}", item, group)
+    elif value == MISSING:
+        yield f"{path}: is missing -> give it a value"
+
+
+def _target(path: str, node: dict[Any, Any], group: str) -> Iterator[str]:
+    """The problems of a node that names a class: the class itself, then its arguments."""
+    try:
+        cls = _locate(node["_target_"], group)
+    except UsageError as error:
+        yield f"{path}._target_: {error}"
+    else:
+        yield from _arguments(path, cls, {key: value for key, value in node.items() if key != "_target_"})
+
+
+def _locate(target: Any, group: str) -> type:
+    """The class that a target names, if it may be built in this group; UsageError with the reason if not."""
+    path = str(target)  # a YAML may hold anything here
+    outside = OUTSIDE.get(group, {})
+    parts = path.split(".")
+    ours = parts[:2] == ["pmx", group] and len(parts) > 3 and all(p.isidentifier() and not p.startswith("_") for p in parts)
+    if not (ours or path in outside):
+        raise UsageError(f"{path!r} may not be built here -> name a class as pmx.{group}.<module>.<Class>")
+    module_name, _, name = path.rpartition(".")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if str(error.name).startswith("pmx"):
+            raise UsageError(f"there is no module {module_name} -> {_nearest(module_name, _modules(group))}") from error
+        raise UsageError(f"{path} needs the package {error.name}, which is missing -> pip install 'pmx-maintenance[train]'") from error
+    classes = [n for n, v in vars(module).items() if isinstance(v, type) and v.__module__ == module_name and not n.startswith("_")]
+    found = vars(module).get(name)
+    if found is None:
+        raise UsageError(f"module {module_name} has no class {name} -> {_nearest(name, classes)}")
+    # the identity decides: a name that a module merely imported is not its own
+    if not isinstance(found, type) or f"{found.__module__}.{found.__qualname__}" != outside.get(path, path):
+        raise UsageError(f"{path!r} is no class of {module_name} -> {_nearest(name, classes)}")
+    if inspect.isabstract(found):
+        raise UsageError(f"{path!r} is an interface and cannot be built -> name one of its implementations")
+    return found
+
+
+def _modules(group: str) -> list[str]:
+    """The modules of a group's package, found without importing them."""
+    package = importlib.import_module(f"pmx.{group}")
+    return [f"pmx.{group}.{m.name}" for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_")]
+
+
+def _arguments(path: str, cls: type, given: Mapping[Any, Any]) -> Iterator[str]:
+    """What is wrong with the arguments of a class: unknown, missing, or of another type than the signature says."""
+    parameters = inspect.signature(cls).parameters
+    names = [n for n, p in parameters.items() if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    dot = f"{path}." if path else ""
+    for key, value in given.items():
+        if isinstance(key, bool):
+            yield f"{dot}{key}: YAML reads on, off, yes and no as booleans -> use another word or quote it"
+        elif str(key).startswith("_"):
+            continue  # _walk has refused it
+        elif key not in names:
+            yield f"{dot}{key}: unknown argument -> {_nearest(str(key), names)}"
+        elif value != MISSING and not _fits(value, hint := _hint(cls, parameters[key])):
+            yield f"{dot}{key}: {value!r} is of type {type(value).__name__} -> give {_words(hint)}"
+    for name in names:
+        if name not in given and parameters[name].default in (inspect.Parameter.empty, MISSING):
+            yield f"{dot}{name}: is missing -> give it a value"
+
+
+def _hint(cls: type, parameter: inspect.Parameter) -> Any:
+    """The type of a parameter; Any where its annotation cannot be evaluated, as with imports for type checkers only."""
+    holder = types.SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
+    if parameter.annotation is parameter.empty:
+        return Any
+    try:
+        return typing.get_type_hints(holder, getattr(cls.__init__, "__globals__", vars(sys.modules[cls.__module__])))[parameter.name]  # type: ignore[misc]
+    except NameError:
+        return Any
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a YAML value can be an argument of this type. Objects still to be built pass."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any or (isinstance(value, dict) and "_target_" in value):
+        return True
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, arg) for arg in args)
+    if origin is typing.Annotated:
+        return _fits(value, args[0])
+    if origin is typing.Literal:
+        return any(value == arg and type(value) is type(arg) for arg in args)
+    kind = origin or hint
+    if not isinstance(kind, type) or kind is object:
+        return True
+    if isinstance(value, list):
+        return _list_fits(value, kind, args)
+    if isinstance(value, dict):
+        of_key, of_value = args if len(args) == 2 else (Any, Any)
+        return issubclass(kind, Mapping) and all(_fits(k, of_key) and _fits(v, of_value) for k, v in value.items())
+    if issubclass(kind, Enum):
+        return value in kind.__members__
+    # exact types, because a bool is an int to Python and a str a sequence
+    scalars: tuple[type, ...] = (int, float) if kind is float else (str,) if issubclass(kind, os.PathLike) else (kind,)
+    return type(value) in scalars
+
+
+def _list_fits(value: list[Any], kind: type, args: tuple[Any, ...]) -> bool:
+    """Whether a YAML list can be an argument of this type, item by item."""
+    if kind is tuple and args and args[-1] is not Ellipsis:
+        return len(value) == len(args) and all(map(_fits, value, args))
+    holds_items = issubclass(kind, Iterable) and not issubclass(kind, str | Mapping)
+    return holds_items and all(_fits(item, args[0] if args else Any) for item in value)
+
+
+def _words(hint: Any) -> str:
+    """A type as a user reads it."""
+    plain = isinstance(hint, type) and not typing.get_args(hint)
+    return hint.__name__ if plain else str(hint).replace("typing.", "").replace("NoneType", "None")
+
+
+def _build(path: str, value: Any, group: str) -> Any:
+    """The checked node as an object. Not `hydra.utils.instantiate`: it would resolve interpolations a second time."""
+    if isinstance(value, list):
+        return [_build(f"{path}[{index}]", item, group) for index, item in enumerate(value)]
+    if not isinstance(value, dict):
+        return value
+    arguments = {key: _build(f"{path}.{key}", item, group) for key, item in value.items() if key != "_target_"}
+    if "_target_" not in value:
+        return arguments
+    try:
+        return _locate(value["_target_"], group)(**arguments)
+    except PmxError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{path}: {error}") from error

@@ -1,0 +1,87 @@
+"""`pmx data`: which data sets there are, whether one holds what it should, and how to get it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from pmx import config
+from pmx.contract import UsageError
+from pmx.source import Source
+from pmx.source.admit import admit
+from pmx.source.ticks import to_ticks
+from pmx.window.label import ENDS
+
+
+def _source(name: str, overrides: list[str]) -> tuple[Source, Any]:
+    """The source that `pmx run` would build, and the configuration around it."""
+    known = sorted({p.stem for d in config.conf_dirs() for p in (d / "source").glob("*.yaml")})
+    if name not in known:
+        raise UsageError(f"no source {name!r} -> choose from {', '.join(known)}")
+    cfg = config.compose("demo", [f"source={name}", *overrides])
+    return config.build(cfg).source, cfg
+
+
+def list_data() -> dict[str, Any]:
+    """Prints every source with its folder and whether something is there."""
+    found = {}
+    for name in sorted({p.stem for d in config.conf_dirs() for p in (d / "source").glob("*.yaml")}):
+        source, _ = _source(name, [])
+        root = getattr(source, "root", None)
+        there = "simulated" if root is None else "there" if Path(root).is_dir() and any(Path(root).iterdir()) else "missing"
+        found[name] = {"root": root, "state": there, "what": (type(source).__doc__ or "").splitlines()[0]}
+        hint = f"  -> pmx data fetch {name}" if there == "missing" else ""
+        print(f"{name:12} {there:10} {root or '–'}{hint}\n{'':12} {found[name]['what']}")
+    return {"sources": found}
+
+
+def check_data(name: str, overrides: list[str]) -> dict[str, Any]:
+    """Reads a source as a run would, and prints what the contract made of it and what it can teach."""
+    source, cfg = _source(name, overrides)
+    history = source.load()
+    quarantine = Path(cfg.out) / "quarantine" / f"{history.name.replace(' ', '_')}.parquet"
+    if cfg.on_error == "quarantine":
+        quarantine.parent.mkdir(parents=True, exist_ok=True)
+    admitted = admit(history.rows, history.contract, str(cfg.on_error), quarantine if cfg.on_error == "quarantine" else None)
+    ticks = to_ticks(admitted.readings, history.contract)
+    lives = history.events.filter(pl.col("event").is_in(ENDS)).group_by("event").len()
+    ended = dict(lives.iter_rows())
+    assets = ticks["asset"].n_unique()
+    length = ticks.group_by("asset").len()["len"].to_numpy()
+    missing = {c: round(float(ticks[c].null_count() / max(1, len(ticks))), 4) for c in history.contract.names}
+    constant = [c for c in history.contract.names if ticks[c].drop_nulls().n_unique() <= 1]
+    unit = history.contract.life_unit
+    print(f"{history.name}: {admitted.counts['in']:,} rows, {admitted.counts['accepted']:,} accepted, {admitted.counts['quarantined']:,} quarantined")
+    if admitted.counts["quarantined"]:
+        reasons = dict(admitted.quarantine.group_by("reason").len().sort("reason").iter_rows())
+        print(f"  quarantine in {quarantine}: " + ", ".join(f"{n} {r}" for r, n in reasons.items()))
+    own = "" if history.test_assets is None else f", {len(history.test_assets)} of them the source's own test part"
+    print(f"  {assets} {history.noun}{own}; {len(ticks):,} ticks of {history.contract.tick:g} {unit}, {np.min(length)} to {np.max(length)} an asset")
+    print(f"  ends of life: {ended.get('failure', 0)} failures, {ended.get('replacement', 0)} replacements; the others are censored")
+    print(f"  missing values: {max(missing.values()):.2%} in the worst channel; constant channels: {', '.join(constant) or 'none'}")
+    print(f"  digest {history.digest}")
+    return {
+        "name": history.name,
+        "counts": admitted.counts,
+        "assets": assets,
+        "ticks": len(ticks),
+        "failures": ended.get("failure", 0),
+        "replacements": ended.get("replacement", 0),
+        "missing": missing,
+        "constant": constant,
+        "digest": history.digest,
+    }
+
+
+def fetch_data(name: str, overrides: list[str]) -> dict[str, Any]:
+    """Prints a data set's terms, then downloads it and checks every file's digest."""
+    source, _ = _source(name, overrides)
+    print(f"Terms of {name}: {source.terms or 'none stated'}", flush=True)
+    files = source.fetch()
+    for file, digest in files.items():
+        print(f"  {digest}  {file}")
+    print(f"Next: pmx data check {' '.join([name, *overrides])}")
+    return {"files": files, "terms": source.terms}

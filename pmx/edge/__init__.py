@@ -1,0 +1,1 @@
+"""What runs on the device: adapters in, buffer, step, alarm, outbox, replay. Needs numpy and onnxruntime alone."""

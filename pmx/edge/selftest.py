@@ -1,0 +1,71 @@
+"""The self-test: the golden vectors through the bundle, here; and how fast and large that is."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pmx.align import Ticks
+from pmx.bundle import Bundle
+from pmx.contract import IncompatibleError
+from pmx.edge.replay import replay_ticks
+from pmx.edge.step import Stepper
+
+
+def golden_ticks(values: np.ndarray) -> Ticks:
+    """Golden readings float32 [asset, time, channel] as the ticks of as many assets."""
+    return Ticks([f"golden {i + 1}" for i in range(len(values))], np.ones(len(values), np.int64), list(values))
+
+
+def selftest(bundle: Bundle) -> dict[str, Any]:
+    """Replays the golden vectors; returns `largest_difference` (relative to the larger of 1 and the value) and `alarms_changed`.
+
+    Raises:
+        IncompatibleError: the difference exceeds the spec's bound, or a golden alarm changed.
+    """
+    golden = bundle.arrays("golden.npz")
+    played = replay_ticks(bundle, golden_ticks(golden["values"]))
+    largest = 0.0
+    for name in bundle.spec.outputs:
+        here, there = np.stack(played.outputs[name]), golden[name]
+        if (np.isnan(here) != np.isnan(there)).any():
+            largest = np.inf
+        difference = np.abs(here.astype(float) - there) / np.maximum(1.0, np.abs(there))
+        largest = max(largest, float(np.nanmax(difference, initial=0.0)))
+    changed = int((np.stack(played.standing) != golden["standing"]).sum())
+    result = {"largest_difference": largest, "bound": bundle.spec.bound, "alarms_changed": changed, "steps": played.steps}
+    if not largest <= bundle.spec.bound or changed:
+        raise IncompatibleError(
+            f"self-test failed: golden vectors differ by {largest:.3g} (bound {bundle.spec.bound:g}), {changed} golden alarm states changed "
+            f"-> do not use this bundle on this machine; pack it again with the onnxruntime that runs here"
+        )
+    return result
+
+
+def measure(bundle: Bundle, steps: int = 2000) -> dict[str, float]:
+    """Size and speed of one asset at a time: `bytes`, `resident_mb` (peak of this process), `p50_ms` and `p99_ms` of a step.
+
+    Inputs rotate through the golden readings: repeating one window reads faster than a device will ever be.
+    """
+    golden = bundle.arrays("golden.npz")["values"].reshape(-1, len(bundle.spec.contract.channels))
+    stepper, one = Stepper(bundle, 1), np.array([0])
+    taken = []
+    for i in range(steps + 50):
+        begin = time.perf_counter()
+        stepper.step(one, golden[i % len(golden)][None])
+        taken.append(time.perf_counter() - begin)
+    p50, p99 = np.percentile(np.array(taken[50:]) * 1e3, [50, 99])
+    return {"bytes": bundle.size, "resident_mb": round(_peak_mb(), 1), "p50_ms": round(float(p50), 4), "p99_ms": round(float(p99), 4)}
+
+
+def _peak_mb() -> float:
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+    import resource  # only where there is no /proc: it does not exist on Windows
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # bytes on macOS, the one platform that comes here

@@ -1,0 +1,88 @@
+"""One step of a bundle: window buffer, step graph, alarm. What a device runs is what replay runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import onnxruntime
+
+from pmx.align import Ticks
+from pmx.alarm.state import AlarmState, Policy
+from pmx.bundle import Bundle
+from pmx.contract import IncompatibleError, Verdict
+
+VERDICTS = ("anomaly_score", "rul", "failure_probability", "contribution")
+
+
+def session(graph: bytes) -> onnxruntime.InferenceSession:
+    """A session on one core, from bytes: loading from a path would follow external data and hardlinks."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises a class of its own for each status code
+        raise IncompatibleError(f"onnxruntime {onnxruntime.__version__} cannot load the graph: {error} -> update onnxruntime, or pack again") from None
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What one step gave.
+
+    Attributes:
+        on: int [asset], the assets that were scored.
+        verdict: of those assets.
+        standing: bool [asset], whether their alarm stands.
+        out: everything the graph gave, by output name.
+    """
+
+    on: np.ndarray
+    verdict: Verdict
+    standing: np.ndarray
+    out: dict[str, np.ndarray]
+
+
+class Stepper:
+    """Carries a number of assets through a bundle, tick by tick.
+
+    Args:
+        bundle: an opened bundle.
+        assets: how many; all of them start as new ones.
+    """
+
+    def __init__(self, bundle: Bundle, assets: int) -> None:
+        self.spec = bundle.spec
+        self.graph = session(bundle.files["model.onnx"])
+        self.names = [o.name for o in self.graph.get_outputs()]
+        if "memory_next" not in self.names or not set(self.spec.outputs) <= set(self.names):
+            raise IncompatibleError(f"the graph gives {', '.join(self.names)}, the spec promises {', '.join(self.spec.outputs)} -> pack again")
+        self.alarm = AlarmState(Policy(**bundle.policy), assets)
+        self.memory = bundle.memory(assets)
+        self._window = np.full((assets, self.spec.window, len(self.spec.contract.channels)), np.nan, np.float32)
+        self._pending = np.zeros(assets, np.int64)
+
+    def run(self, window: np.ndarray, fresh: np.ndarray, memory: np.ndarray) -> dict[str, np.ndarray]:
+        """The bare graph: window float32 [asset, W, channel], fresh int64 [asset], memory float64 [asset, M]."""
+        return dict(zip(self.names, self.graph.run(None, {"window": window, "fresh": fresh, "memory": memory}), strict=True))
+
+    def step(self, on: np.ndarray, readings: np.ndarray) -> Scored:
+        """Takes the newest reading float32 [asset, channel] of the assets in `on`; scores those that are due."""
+        self._window[on, :-1] = self._window[on, 1:]
+        self._window[on, -1] = readings
+        self._pending[on] += 1
+        due = on[self._pending[on] >= self.spec.hop]
+        if not len(due):
+            return Scored(due, Verdict(), np.zeros(0, bool), {})
+        out = self.run(self._window[due], self._pending[due], self.memory[due])
+        self.memory[due], self._pending[due] = out["memory_next"], 0
+        verdict = Verdict(**{name: out[name] for name in VERDICTS if name in out})
+        return Scored(due, verdict, self.alarm.step(due, verdict.output(self.alarm.policy.output)), out)
+
+    def through(self, ticks: Ticks) -> Iterator[tuple[int, Scored]]:
+        """All assets by step rank, in one batch: the rank, and what that step gave."""
+        lengths = np.array([len(v) for v in ticks.values])
+        for rank in range(int(lengths.max(initial=0))):
+            on = np.flatnonzero(lengths > rank)
+            yield rank, self.step(on, np.stack([ticks.values[i][rank] for i in on]))

@@ -1,0 +1,87 @@
+"""Pictures of a result: the error by true life, a few assets, and the device against the model."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from pmx.edge.replay import Replayed
+from pmx.evaluate.protocol import Protocol, Truth
+
+INK, ACCENT, PALE = "#222222", "#c4511d", "#8aa7b8"
+
+
+def _figure(title: str, x: str, y: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.subplots()
+    axes.set(title=title, xlabel=x, ylabel=y)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _lives(played: Replayed, truth: Truth, protocol: Protocol) -> list[tuple[np.ndarray, np.ndarray]]:
+    length = played.contract.tick
+    return [(truth.life(t.astype(float), i, protocol.cap / length)[1] * length, np.clip(played.outputs["rul"][i], 0, protocol.cap)) for i, t in enumerate(played.tick)]
+
+
+def error_by_life(played: Replayed, truth: Truth, protocol: Protocol) -> Figure:
+    """Estimated less true RUL over the true one, all test ticks: median and the middle 80 %."""
+    unit = played.contract.life_unit
+    figure, axes = _figure("Error by true remaining life, winner replayed", f"true RUL, capped at {protocol.cap:g} [{unit}]", f"estimated − true [{unit}]")
+    pairs = _lives(played, truth, protocol)
+    true, said = (np.concatenate([p[k] for p in pairs]) for k in (0, 1))
+    known = ~np.isnan(true) & ~np.isnan(said)
+    true, error = true[known], (said - true)[known]
+    edges = np.linspace(0, protocol.cap, 16)
+    middle, parts = [], []
+    for a, b in zip(edges[:-1], edges[1:], strict=True):
+        inside = error[(true >= a) & (true < b)]
+        if len(inside) >= 3:
+            middle.append((a + b) / 2)
+            parts.append(np.percentile(inside, [10, 50, 90]))
+    if middle:
+        low, centre, high = np.array(parts).T
+        axes.fill_between(middle, low, high, color=PALE, alpha=0.5, label="middle 80 %")
+        axes.plot(middle, centre, color=ACCENT, label="median")
+        axes.legend(frameon=False)
+    axes.axhline(0, color=INK, linewidth=0.8)
+    axes.invert_xaxis()
+    return figure
+
+
+def trajectories(played: Replayed, truth: Truth, protocol: Protocol, most: int = 6) -> Figure:
+    """The longest-watched test assets: true and estimated RUL, and where the alarm stood."""
+    unit = played.contract.life_unit
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    grid = figure.subplots(2, 3, sharey=True).ravel()
+    pairs = _lives(played, truth, protocol) if "rul" in played.outputs else []
+    order = np.argsort([-len(t) for t in played.tick], kind="stable")[:most]
+    for axes, i in zip(grid, order, strict=False):
+        at = (played.tick[i] - played.tick[i][0]) * played.contract.tick
+        if pairs:
+            axes.plot(at, pairs[i][0], color=INK, linewidth=1, label="true, capped")
+            axes.plot(at, pairs[i][1], color=ACCENT, linewidth=1, label="estimated")
+        else:
+            axes.plot(at, played.outputs["anomaly_score"][i], color=ACCENT, linewidth=1, label="anomaly score, higher = worse")
+        top = protocol.cap if pairs else 1.0
+        axes.fill_between(at, 0, top, where=played.standing[i], color=PALE, alpha=0.4, step="post", label="alarm stands")
+        axes.set_title(played.assets[i], fontsize=9)
+        axes.spines[["top", "right"]].set_visible(False)
+    for axes in grid[len(order) :]:
+        axes.set_visible(False)
+    grid[0].legend(frameon=False, fontsize=8)
+    figure.supxlabel(f"age in the record [{unit}]")
+    figure.supylabel(f"RUL [{unit}]" if pairs else "anomaly score")
+    return figure
+
+
+def device_against_model(device: np.ndarray, offline: np.ndarray, output: str) -> Figure:
+    """Every verdict of the replay against the same model's own, float32 [row] both."""
+    figure, axes = _figure("Parity: the shipped bundle against the trained model", f"{output}, computed offline", f"{output}, replayed by the device code")
+    axes.plot([np.nanmin(offline), np.nanmax(offline)], [np.nanmin(offline), np.nanmax(offline)], color=INK, linewidth=0.8)
+    axes.plot(offline, device, ".", color=ACCENT, markersize=2)
+    differs = int((~((offline == device) | (np.isnan(offline) & np.isnan(device)))).sum())
+    axes.text(0.03, 0.93, f"{len(device):,} verdicts, {differs:,} not bit-equal", transform=axes.transAxes)
+    return figure

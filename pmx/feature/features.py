@@ -1,0 +1,101 @@
+"""A feature set: a normalisation and the kernels on top of it, fitted once, computed on two paths."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import polars as pl
+import spox.opset.ai.onnx.v20 as op
+from spox import Var
+
+from pmx.contract import Contract, UsageError
+from pmx.feature.kernel import Kernel
+from pmx.feature.regime import RegimeScore
+from pmx.feature.view import View, cut
+
+
+class FeatureSet:
+    """Normalised readings seen through kernels: float32 [row, feature], the same numbers offline and in the step graph.
+
+    Args:
+        normalise: how readings become scores.
+        kernels: in the order of the feature vector.
+
+    Example:
+        >>> from pmx.feature.kernel import TrailingMean
+        >>> FeatureSet(RegimeScore(), [TrailingMean(10)]).rows
+        10
+    """
+
+    def __init__(self, normalise: RegimeScore, kernels: list[Kernel]) -> None:
+        labels = [k.label for k in kernels]
+        twice = {n for n in labels if labels.count(n) > 1}
+        if twice or not kernels:
+            raise UsageError(f"feature.kernels: {'given twice: ' + ', '.join(sorted(twice)) if twice else 'empty'} -> name each kernel once")
+        self.normalise, self.kernels = normalise, list(kernels)
+
+    def without_age(self) -> FeatureSet:
+        """The same set without the kernels that read the asset's age."""
+        return FeatureSet(self.normalise, [k for k in self.kernels if not k.reads_age])
+
+    def fit(self, ticks: pl.DataFrame, contract: Contract) -> FeatureSet:
+        """A fitted copy; learns the normalisation from these ticks alone."""
+        fitted = copy.copy(self)
+        fitted.contract_ = contract
+        fitted.normalise_ = self.normalise.fit(ticks, contract)
+        fitted.channels_ = fitted.normalise_.channels_
+        fitted.names_ = [n for k in self.kernels for n in k.names(fitted.channels_)]
+        return fitted
+
+    @property
+    def rows(self) -> int:
+        """W: the rows of the window that the kernels read."""
+        return max(k.rows for k in self.kernels)
+
+    @property
+    def slots(self) -> int:
+        """M: memory values per asset."""
+        return sum(sum(k.slots(len(self.channels_))) for k in self.kernels)
+
+    def kernel_of(self, feature: int) -> Kernel:
+        """The kernel that a column of the feature vector comes from."""
+        for kernel in self.kernels:
+            feature -= len(kernel.names(self.channels_))
+            if feature < 0:
+                return kernel
+        raise IndexError(feature)
+
+    def table(self, ticks: pl.DataFrame) -> np.ndarray:
+        """The Polars path: float32 [row, feature] in the order of the ticks; each asset's ticks must be complete and in order."""
+        scores = self.normalise_.scores(ticks)
+        z = [pl.col(c) for c in self.channels_]
+        flat = [e.alias(f"f{i}") for i, e in enumerate(e for k in self.kernels for e in k.polars(z))]
+        parts = [part.select(flat).to_numpy() for part in scores.partition_by("asset", maintain_order=True)]
+        return np.concatenate(parts).astype(np.float32) if parts else np.empty((0, len(flat)), np.float32)
+
+    def nodes(self, window: Var, fresh: Var, memory: Var, hop: int) -> tuple[Var, Var, Var]:
+        """The graph path: features float32 [asset, feature], memory_next float64 [asset, M], contribution float32 [asset, channel].
+
+        A channel's contribution is how far the mean of its newest scores (up to 10) lies from normal, in standard deviations.
+        """
+        view = View(self.normalise_.nodes(window, self.contract_), self.rows, hop, fresh)
+        features, carried, at = [], [], 0
+        for kernel in self.kernels:
+            parts = []
+            for width in kernel.slots(len(self.channels_)):
+                parts.append(cut(memory, at, at + width, 1))
+                at += width
+            feature, following = kernel.nodes(view, parts)
+            features.append(feature)
+            carried += following
+        memory_next = op.concat(carried, axis=1) if carried else op.identity(memory)
+        return op.cast(op.concat(features, axis=1), to=np.float32), memory_next, self._contribution(view)
+
+    def _contribution(self, view: View) -> Var:
+        departure = op.cast(op.abs(view.mean(0, min(10, self.rows))), to=np.float32)
+        # a setting or a channel left out by the normalisation contributes nothing: it reads the column of zeros behind the others
+        columns = op.pad(departure, op.const([0, 0, 0, 1]), op.const(np.float32(0)))
+        order = [self.channels_.index(n) if n in self.channels_ else len(self.channels_) for n in self.contract_.names]
+        return op.gather(columns, op.const(np.array(order)), axis=1)
+

@@ -1,0 +1,33 @@
+"""The step graph: one ONNX function of a window, what is new in it, and the memory of each asset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+from spox import Tensor, Var, argument, build
+
+from pmx.feature.features import FeatureSet
+
+Head = Callable[[Var], dict[str, Var]]
+
+
+def step_graph(features: FeatureSet, hop: int, head: Head, show_features: bool = False) -> bytes:
+    """The bytes of the graph for a fitted feature set and a head that turns features float32 [asset, feature] into outputs.
+
+    Inputs: window float32 [asset, W, channel], fresh int64 [asset], memory float64 [asset, M].
+    Outputs: memory_next, what the head gives (it may give a contribution of its own), contribution;
+    and with `show_features` the features, which parity compares and no bundle carries.
+    """
+    window = argument(Tensor(np.float32, ("asset", features.rows, len(features.contract_.channels))))
+    fresh = argument(Tensor(np.int64, ("asset",)))
+    memory = argument(Tensor(np.float64, ("asset", features.slots)))
+    vector, memory_next, contribution = features.nodes(window, fresh, memory, hop)
+    outputs = {"memory_next": memory_next, "contribution": contribution} | head(vector)
+    if show_features:
+        outputs["features"] = vector
+    model = build({"window": window, "fresh": fresh, "memory": memory}, outputs)
+    model.producer_name, model.producer_version = "pmx", ""
+    onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString(deterministic=True)

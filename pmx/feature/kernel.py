@@ -1,0 +1,290 @@
+"""Kernels: named causal features, each as step-graph nodes and as Polars expressions that give the same numbers.
+
+A kernel reads normalised readings z, float64 [asset, time, channel], in standard deviations of the channel's operating
+regime. Half-lives, windows and lags count ticks. A missing value is skipped, never filled.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+import polars as pl
+import spox.opset.ai.onnx.v20 as op
+from spox import Var
+
+from pmx.contract import UsageError
+from pmx.feature.view import View, const
+
+
+class Kernel(ABC):
+    """One causal feature per channel (or one in all), defined twice and compared by the parity gate.
+
+    Attributes:
+        reads_age: True where the value grows with the asset's age or counts its ticks; such kernels are left out "without age".
+    """
+
+    reads_age = False
+
+    @property
+    @abstractmethod
+    def label(self) -> str:
+        """Short name, unique in a feature set; it is what a gate names as culprit."""
+
+    @property
+    def rows(self) -> int:
+        """How many of the newest rows of the window it reads."""
+        return 1
+
+    def slots(self, channels: int) -> list[int]:
+        """Widths of the memory parts it carries for an asset; all start at 0."""
+        return []
+
+    def names(self, channels: list[str]) -> list[str]:
+        """Names of its features, in order."""
+        return [f"{self.label}:{c}" for c in channels]
+
+    @abstractmethod
+    def nodes(self, view: View, memory: list[Var]) -> tuple[Var, list[Var]]:
+        """Features float64 [asset, feature] and the next memory, for its memory parts, each float64 [asset, width]."""
+
+    @abstractmethod
+    def polars(self, z: list[pl.Expr]) -> list[pl.Expr]:
+        """The same features over one asset's ticks in order, one expression each."""
+
+
+def _positive(name: str, value: int) -> int:
+    if value < 1:
+        raise UsageError(f"{name} is {value}: it counts ticks and must be at least 1")
+    return value
+
+
+def _trailing(z: pl.Expr, window: int) -> pl.Expr:
+    return z.rolling_mean(window, min_samples=1)
+
+
+class TrailingMean(Kernel):
+    """Mean of the last `window` ticks. NaN while none of them has a value.
+
+    Example:
+        >>> TrailingMean(10).label
+        'mean10'
+    """
+
+    def __init__(self, window: int) -> None:
+        self.window = _positive("window", window)
+
+    @property
+    def label(self) -> str:
+        return f"mean{self.window}"
+
+    @property
+    def rows(self) -> int:
+        return self.window
+
+    def nodes(self, view: View, memory: list[Var]) -> tuple[Var, list[Var]]:
+        return view.mean(0, self.window), []
+
+    def polars(self, z: list[pl.Expr]) -> list[pl.Expr]:
+        return [_trailing(e, self.window) for e in z]
+
+
+class Deviation(Kernel):
+    """Sample standard deviation (n − 1) of the last `window` ticks, two passes. NaN below two values; exactly 0 where all are equal.
+
+    Two passes on both paths: a one-pass rolling deviation loses digits after a spike (and the constant window would not be 0).
+
+    Example:
+        >>> Deviation(30).names(["flow"])
+        ['deviation30:flow']
+    """
+
+    def __init__(self, window: int) -> None:
+        self.window = _positive("window", window)
+
+    @property
+    def label(self) -> str:
+        return f"deviation{self.window}"
+
+    @property
+    def rows(self) -> int:
+        return self.window
+
+    def nodes(self, view: View, memory: list[Var]) -> tuple[Var, list[Var]]:
+        seen, x = view.back(view.seen, 0, self.window), view.back(view.x, 0, self.window)
+        count = view.total(view.seen, 0, self.window)
+        mean = op.unsqueeze(view.mean(0, self.window), op.const([1]))
+        there = op.greater(seen, const(0.0))
+        distance = op.where(there, op.sub(x, mean), const(0.0))
+        variance = op.div(op.reduce_sum(op.mul(distance, distance), op.const([1]), keepdims=0), op.sub(count, const(1.0)))
+        most = op.reduce_max(op.where(there, x, const(-np.inf)), op.const([1]), keepdims=0)
+        least = op.reduce_min(op.where(there, x, const(np.inf)), op.const([1]), keepdims=0)
+        deviation = op.where(op.equal(most, least), const(0.0), op.sqrt(variance))
+        return op.where(op.less(count, const(2.0)), const(np.nan), deviation), []
+
+    def polars(self, z: list[pl.Expr]) -> list[pl.Expr]:
+        return [e.map_batches(self._two_passes, return_dtype=pl.Float64) for e in z]
+
+    def _two_passes(self, z: pl.Series) -> pl.Series:
+        padded = np.concatenate([np.full(self.window - 1, np.nan), z.to_numpy()])
+        x = np.ascontiguousarray(np.lib.stride_tricks.sliding_window_view(padded, self.window).T)  # [time in window, tick]: adds oldest first, as the graph
+        seen = ~np.isnan(x)
+        count = seen.sum(0)
+        mean = np.divide(np.where(seen, x, 0.0).sum(0), count, out=np.full(len(z), np.nan), where=count > 0)
+        distance = np.where(seen, x - mean, 0.0)
+        variance = np.divide((distance * distance).sum(0), count - 1, out=np.full(len(z), np.nan), where=count > 1)
+        same = np.where(seen, x, -np.inf).max(0) == np.where(seen, x, np.inf).min(0)
+        return pl.Series(np.where(same & (count > 1), 0.0, np.sqrt(variance)), nan_to_null=True)
+
+
+class Slope(Kernel):
+    """Mean of the last `window` ticks less the mean of the `window` before. NaN while either has no value.
+
+    Example:
+        >>> Slope(15).rows
+        30
+    """
+
+    def __init__(self, window: int) -> None:
+        self.window = _positive("window", window)
+
+    @property
+    def label(self) -> str:
+        return f"slope{self.window}"
+
+    @property
+    def rows(self) -> int:
+        return 2 * self.window
+
+    def nodes(self, view: View, memory: list[Var]) -> tuple[Var, list[Var]]:
+        return op.sub(view.mean(0, self.window), view.mean(self.window, 2 * self.window)), []
+
+    def polars(self, z: list[pl.Expr]) -> list[pl.Expr]:
+        return [_trailing(e, self.window) - _trailing(e, self.window).shift(self.window) for e in z]
+
+
+class LongDifference(Kernel):
+    """Mean of the last `window` ticks less the same mean `lag` ticks ago. NaN while either has no value.
+
+    Example:
+        >>> LongDifference(10, lag=50).rows
+        60
+    """
+
+    def __init__(self, window: int, lag: int) -> None:
+        self.window, self.lag = _positive("window", window), _positive("lag", lag)
+
+    @property
+    def label(self) -> str:
+        return f"difference{self.window}at{self.lag}"
+
+    @property
+    def rows(self) -> int:
+        return self.window + self.lag
+
+    def nodes(self, view: View, memory: list[Var]) -> tuple[Var, list[Var]]:
+        return op.sub(view.mean(0, self.window), view.mean(self.lag, self.lag + self.window)), []
+
+    def polars(self, z: list[pl.Expr]) -> list[pl.Expr]:
+        return [_trailing(e, self.window) - _trailing(e, self.window).shift(self.lag) for e in z]
+
+
+class Ewma(Kernel):
+    """Exponentially weighted mean with a half-life in ticks of seen values, weights summing to one from the first value on.
+
+    Memory: the weighted sum and the sum of weights per channel. A missing value leaves both as they were.
+
+    Example:
+        >>> Ewma(15).slots(channels=3)
+        [3, 3]
+    """
+
+    def __init__(self, half_life: float) -> None:
+        if half_life <= 0:
+            raise UsageError(f"half_life is {half_life}: it counts ticks and must be above 0")
+        self.half_life = half_life
+
+    @property
+    def label(self) -> str:
+        return f"ewma{self.half_life:g}"
+
+    def slots(self, channels: int) -> list[int]:
+        return [channels, channels]
+
+    def nodes(self, view: View, memory: list[Var]) -> tuple[Var, list[Var]]:
+        total, weight = memory
+        for x, now in view.arrivals():
+            keep = op.where(op.greater(now, const(0.0)), const(0.5 ** (1 / self.half_life)), const(1.0))
+            total, weight = op.add(op.mul(total, keep), x), op.add(op.mul(weight, keep), now)
+        return op.div(total, weight), [total, weight]
+
+    def polars(self, z: list[pl.Expr]) -> list[pl.Expr]:
+        return [e.ewm_mean(half_life=self.half_life, ignore_nulls=True).forward_fill() for e in z]
+
+
+class Drift(Kernel):
+    """Mean of the last `window` ticks less the mean of the asset's own first `first` values of that channel.
+
+    Before `first` values were seen, the ones seen so far stand in; nothing looks ahead. Memory: sum and count per channel.
+
+    Example:
+        >>> Drift(first=10, window=10).label
+        'drift10'
+    """
+
+    def __init__(self, first: int, window: int) -> None:
+        self.first, self.window = _positive("first", first), _positive("window", window)
+
+    @property
+    def label(self) -> str:
+        return f"drift{self.window}"
+
+    @property
+    def rows(self) -> int:
+        return self.window
+
+    def slots(self, channels: int) -> list[int]:
+        return [channels, channels]
+
+    def nodes(self, view: View, memory: list[Var]) -> tuple[Var, list[Var]]:
+        total, count = memory
+        for x, now in view.arrivals():
+            new = op.mul(now, op.cast(op.less(count, const(self.first)), to=np.float64))
+            total, count = op.add(total, op.mul(x, new)), op.add(count, new)
+        return op.sub(view.mean(0, self.window), op.div(total, count)), [total, count]
+
+    def polars(self, z: list[pl.Expr]) -> list[pl.Expr]:
+        return [self._one(e) for e in z]
+
+    def _one(self, z: pl.Expr) -> pl.Expr:
+        first = z.is_not_null() & (z.is_not_null().cum_sum() <= self.first)
+        start = pl.when(first).then(z).otherwise(0.0).cum_sum() / first.cum_sum()
+        return _trailing(z, self.window) - start
+
+
+class Age(Kernel):
+    """Ticks since the asset's life began, missing ones counted. NaN where the asset's memory holds NaN: age unknown.
+
+    Example:
+        >>> Age().names(["flow", "pressure"])
+        ['age']
+    """
+
+    reads_age = True
+
+    @property
+    def label(self) -> str:
+        return "age"
+
+    def slots(self, channels: int) -> list[int]:
+        return [1]
+
+    def names(self, channels: list[str]) -> list[str]:
+        return [self.label]
+
+    def nodes(self, view: View, memory: list[Var]) -> tuple[Var, list[Var]]:
+        age = op.add(memory[0], op.cast(op.unsqueeze(view.fresh, op.const([1])), to=np.float64))
+        return age, [age]
+
+    def polars(self, z: list[pl.Expr]) -> list[pl.Expr]:
+        return [pl.int_range(1, pl.len() + 1).cast(pl.Float64)]

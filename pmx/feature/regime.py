@@ -1,0 +1,121 @@
+"""Normalisation by operating regime: each channel as standard deviations from its mean in the regime the settings name."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import polars as pl
+import spox.opset.ai.onnx.v20 as op
+from sklearn.cluster import KMeans
+from spox import Var
+
+from pmx.contract import Contract, DataError
+from pmx.feature.view import const, cut, round32
+
+FIT_ROWS = 20_000  # k-means sees at most this many rows; regimes are far apart or they are none
+
+
+def _matrix(ticks: pl.DataFrame, columns: list[str]) -> np.ndarray:
+    """float64 [row, column], NaN where missing."""
+    return ticks.select(pl.col(columns).cast(pl.Float64)).to_numpy().reshape(len(ticks), len(columns))
+
+
+class RegimeScore:
+    """z = (reading − mean of its regime) / deviation of its regime, clipped and rounded to float32.
+
+    Regimes are k-means centres of the settings, each setting divided by its valid range (by its deviation where the
+    contract gives none). The number of regimes is the smallest whose root mean square distance to the centre stays below `tolerance`.
+    Degenerate rules: a channel that is constant within a regime scores 0 there; one that is constant in every regime is left
+    out; a missing setting leaves the tick without scores when there are several regimes; |z| never exceeds `clip`.
+
+    Args:
+        most: the largest number of regimes considered.
+        tolerance: as a share of the settings' valid range.
+        clip: in standard deviations.
+        seed: of k-means.
+
+    Example:
+        >>> RegimeScore(most=8).clip
+        20.0
+    """
+
+    def __init__(self, most: int = 8, tolerance: float = 0.02, clip: float = 20.0, seed: int = 0) -> None:
+        self.most, self.tolerance, self.clip, self.seed = most, tolerance, clip, seed
+
+    def fit(self, ticks: pl.DataFrame, contract: Contract) -> RegimeScore:
+        """Learns centres [regime, setting], means and deviations [regime, channel] from the ticks given, and only from them."""
+        fitted = copy.copy(self)
+        fitted.settings_ = [c.name for c in contract.channels if c.role == "setting"]
+        measurements = [c.name for c in contract.channels if c.role == "measurement"]
+        s, x = _matrix(ticks, fitted.settings_), _matrix(ticks, measurements)
+        ranges = {c.name: c.high - c.low for c in contract.channels if c.low is not None and c.high is not None}
+        seen = s[~np.isnan(s).any(1)]
+        deviations = seen.std(0) if len(seen) else np.ones(s.shape[1])
+        fitted.range_ = np.array([ranges.get(n) or d or 1.0 for n, d in zip(fitted.settings_, deviations, strict=True)])
+        fitted.centre_ = self._centres(seen, fitted.range_)
+        regime = fitted._nearest(s)
+        mean = np.zeros((len(fitted.centre_), len(measurements)))
+        scale = np.full(mean.shape, np.inf)  # dividing by infinity is how a constant channel scores 0
+        for k in range(len(mean)):
+            inside = x[regime == k]
+            present = (~np.isnan(inside)).sum(0)
+            mean[k] = np.divide(np.nansum(inside, 0), present, out=mean[k], where=present > 0)
+            spread = np.sqrt(np.divide(np.nansum((inside - mean[k]) ** 2, 0), present, out=np.zeros(len(measurements)), where=present > 0))
+            varies = spread > 1e-6 * np.maximum(1.0, np.abs(mean[k]))
+            scale[k, varies] = spread[varies]
+        keep = np.isfinite(scale).any(0)
+        if not keep.any():
+            raise DataError(f"none of the {len(measurements)} measurements varies over {len(ticks)} ticks -> check the source")
+        fitted.channels_ = [n for n, k in zip(measurements, keep, strict=True) if k]
+        fitted.mean_, fitted.scale_ = mean[:, keep], scale[:, keep]
+        return fitted
+
+    def _centres(self, settings: np.ndarray, ranges: np.ndarray) -> np.ndarray:
+        if settings.shape[1] == 0 or len(settings) == 0:
+            return np.zeros((1, settings.shape[1]))
+        scaled = (settings / ranges)[np.random.default_rng(self.seed).permutation(len(settings))[:FIT_ROWS]]
+        for k in range(1, self.most + 1):
+            means = KMeans(k, n_init=5, random_state=self.seed).fit(scaled)
+            if k == self.most or np.sqrt(means.inertia_ / len(scaled)) <= self.tolerance:
+                break
+        return means.cluster_centers_ * ranges
+
+    def _nearest(self, s: np.ndarray) -> np.ndarray:
+        """Index of the regime [row]; −1 where a setting is missing and there are several regimes."""
+        if len(self.centre_) == 1:
+            return np.zeros(len(s), np.int64)
+        distance = np.zeros((len(s), len(self.centre_)))
+        for j in range(s.shape[1]):  # one setting after the other: the graph adds in this order
+            part = (s[:, j : j + 1] - self.centre_[:, j]) / self.range_[j]
+            distance = distance + part * part
+        return np.where(np.isnan(s).any(1), -1, np.argmin(distance, 1))
+
+    def scores(self, ticks: pl.DataFrame) -> pl.DataFrame:
+        """`asset` and one Float64 column of scores per kept channel, null where missing, in the order of the ticks."""
+        regime = self._nearest(_matrix(ticks, self.settings_))
+        z = (_matrix(ticks, self.channels_) - self.mean_[regime]) / self.scale_[regime]
+        z = np.clip(z, -self.clip, self.clip).astype(np.float32).astype(np.float64)
+        z[regime < 0] = np.nan
+        return ticks.select("asset").hstack(pl.DataFrame(z, schema=self.channels_).fill_nan(None))
+
+    def nodes(self, window: Var, contract: Contract) -> Var:
+        """Scores float64 [asset, time, channel] of float32 [asset, time, channel]; NaN where missing."""
+        names = contract.names
+        pick = op.const(np.array([names.index(c) for c in self.channels_]))
+        x = op.cast(op.gather(window, pick, axis=2), to=np.float64)
+        mean, scale = const(self.mean_[0]), const(self.scale_[0])
+        missing = op.isnan(x)
+        if len(self.centre_) > 1:
+            s = op.cast(op.gather(window, op.const(np.array([names.index(c) for c in self.settings_])), axis=2), to=np.float64)
+            distance = const(np.zeros(len(self.centre_)))
+            for j in range(len(self.settings_)):
+                part = op.div(op.sub(cut(s, j, j + 1, 2), const(self.centre_[:, j])), const(self.range_[j]))
+                distance = op.add(distance, op.mul(part, part))
+            regime = op.arg_min(distance, axis=2, keepdims=0)
+            mean, scale = op.gather(const(self.mean_), regime, axis=0), op.gather(const(self.scale_), regime, axis=0)
+            unknown = op.isnan(op.reduce_sum(s, op.const([2]), keepdims=1))
+            missing = op.or_(missing, unknown)
+        z = op.div(op.sub(op.where(missing, mean, x), mean), scale)
+        z = op.max([op.min([z, const(self.clip)]), const(-self.clip)])
+        return op.where(missing, const(np.nan), round32(z))

@@ -1,0 +1,93 @@
+"""The look-ahead gate: change readings after a moment, compute again what training used; everything up to that moment must stay as it was."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from pmx.contract import Contract
+from pmx.feature.features import FeatureSet
+from pmx.gate.result import Gate
+from pmx.source.ticks import to_ticks
+from pmx.window.label import Labels
+
+RULE = "a value at tick t may depend on readings up to t only"
+LABEL_RULE = "a label belongs to the time of the newest reading of its window"
+
+
+def look_ahead(
+    readings: pl.DataFrame, contract: Contract, features: FeatureSet, ticks: pl.DataFrame, labels: Labels, failed_at: dict[str, float], seed: int = 0
+) -> Gate:
+    """Checks the path that training used, on some assets and moments: alignment, missing ticks, features; then the labels.
+
+    Args:
+        readings: admitted training readings.
+        features: fitted.
+        ticks, labels: of training.
+        failed_at: asset -> failure in ticks.
+    """
+    rng = np.random.default_rng(seed)
+    sizes = readings.group_by("asset").len().filter(pl.col("len") >= 12).sort("asset")
+    chosen = rng.permutation(sizes["asset"].to_numpy())[:4]
+    compared = 0
+    for asset in chosen:
+        own = readings.filter(pl.col("asset") == asset)
+        for share in rng.uniform(0.2, 0.9, 3):
+            cut = int(share * len(own))
+            before = _table(own, contract, features)
+            for how, changed in _changes(own, cut, contract, rng).items():
+                after = _table(changed, contract, features)
+                # the tick that holds the newest unchanged reading may still be open: ticks before it are closed
+                last = _ticks(own[:cut], contract)["tick"].max()
+                kept = before[0] < last
+                old, new = before[1][kept], after[1][after[0] < last]
+                differs = ~((old == new) | (np.isnan(old) & np.isnan(new)))
+                compared += old.size
+                if differs.any():
+                    return _culprit(asset, before[0][kept], differs, features, how)
+    wrong = _late_label(ticks, labels, failed_at, contract)
+    if wrong:
+        return Gate("look-ahead", False, wrong[1], culprit=f"label of asset {wrong[0]}", rule=LABEL_RULE)
+    detail = f"{compared:,} values of {len(chosen)} assets stayed identical when later readings were cut off, shuffled or spiked"
+    return Gate("look-ahead", True, detail, figures={"compared": float(compared)})
+
+
+def _ticks(readings: pl.DataFrame, contract: Contract) -> pl.DataFrame:
+    return to_ticks(readings, contract)
+
+
+def _table(readings: pl.DataFrame, contract: Contract, features: FeatureSet) -> tuple[np.ndarray, np.ndarray]:
+    ticks = _ticks(readings, contract)
+    return ticks["tick"].to_numpy(), features.table(ticks)
+
+
+def _changes(own: pl.DataFrame, cut: int, contract: Contract, rng: np.random.Generator) -> dict[str, pl.DataFrame]:
+    """The asset's readings with everything after row `cut` cut off, shuffled, or spiked."""
+    head, tail = own[:cut], own[cut:]
+    values = tail.select(contract.names)
+    shuffled = tail.select(pl.exclude(contract.names)).hstack(values[rng.permutation(len(values))])
+    spike = [pl.when(pl.int_range(pl.len()) == 0).then(pl.lit(1e9)).otherwise(pl.col(c)).alias(c) for c in contract.names]
+    return {
+        "cut off": head,
+        "shuffled": pl.concat([head, shuffled.select(own.columns)]),
+        "spiked": pl.concat([head, tail.with_columns(spike)]),
+    }
+
+
+def _culprit(asset: str, tick: np.ndarray, differs: np.ndarray, features: FeatureSet, how: str) -> Gate:
+    row, column = np.argwhere(differs)[-1]
+    kernel = features.kernel_of(int(np.flatnonzero(differs.any(0))[0]))
+    detail = f"feature {features.names_[column]} of asset {asset} at tick {tick[row]} changed when later readings were {how}; {differs.sum():,} values changed"
+    return Gate("look-ahead", False, detail, culprit=f"kernel {kernel.label} ({type(kernel).__module__}.{type(kernel).__name__})", rule=RULE)
+
+
+def _late_label(ticks: pl.DataFrame, labels: Labels, failed_at: dict[str, float], contract: Contract) -> tuple[str, str] | None:
+    asset, tick = ticks["asset"].to_numpy(), ticks["tick"].to_numpy()
+    told = labels.rul / contract.tick + tick
+    for name, failed in failed_at.items():
+        own = (asset == name) & ~np.isnan(labels.rul)
+        off = np.abs(told[own] - failed)
+        if off.size and off.max() > 1e-6:
+            at = int(np.argmax(off))
+            return name, f"at tick {tick[own][at]} the label tells of a failure {told[own][at] - failed:+.3g} ticks from the real one"
+    return None

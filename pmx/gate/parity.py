@@ -1,0 +1,142 @@
+"""The parity gate: what training computed offline is what the device computes step by step, on the run's own data and on planted fixtures."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnxruntime
+import polars as pl
+from spox import Tensor, argument, build
+
+from pmx.align import Ticks
+from pmx.alarm.state import Policy
+from pmx.bundle import Bundle
+from pmx.contract import Contract
+from pmx.edge.replay import Replayed
+from pmx.edge.step import Stepper
+from pmx.evaluate.protocol import Protocol
+from pmx.gate.result import Gate
+from pmx.model.lightgbm import LightGBM
+from pmx.pack.core import core_files
+from pmx.pack.fitted import Fitted
+
+LEAST_EQUAL = 0.99999  # share of features that must be equal to the last bit
+BOUND = 1e-5  # of verdicts, relative to the larger of 1 and the value
+RULE = f"at least {LEAST_EQUAL:.3%} of features bit-equal, no tree leaf changed, verdicts within {BOUND:g}"
+
+
+def as_ticks(frame: pl.DataFrame, contract: Contract) -> Ticks:
+    """Polars ticks as the device's own."""
+    parts = frame.partition_by("asset", maintain_order=True)
+    names = [p["asset"][0] for p in parts]
+    values = [p.select(contract.names).to_numpy().astype(np.float32) for p in parts]
+    return Ticks(names, np.array([p["tick"][0] for p in parts], np.int64), values)
+
+
+def features_by_step(fitted: Fitted, policy: Policy, protocol: Protocol, frame: pl.DataFrame) -> np.ndarray:
+    """Features float32 [row, feature] of ticks, computed by the step graph one tick after the other."""
+    ticks = as_ticks(frame, fitted.features.contract_)
+    stepper = Stepper(Bundle(core_files(fitted, policy, protocol, "parity", show_features=True), ""), len(ticks.assets))
+    begin = np.cumsum([0, *map(len, ticks.values)])
+    out = np.full((begin[-1], len(fitted.features.names_)), np.nan, np.float32)
+    for rank, scored in stepper.through(ticks):
+        out[begin[scored.on] + rank] = scored.out["features"]
+    return out
+
+
+def fixtures(frame: pl.DataFrame, contract: Contract, seed: int = 0) -> pl.DataFrame:
+    """Planted degenerate histories: constant, a channel without values, a 1e9 spike, an offset of 1e4, 5 % missing, short lives."""
+    longest = frame.group_by("asset").len().sort("len", "asset")["asset"][-1]
+    base = frame.filter(pl.col("asset") == longest)
+    measured = [c.name for c in contract.channels if c.role == "measurement"]
+    row, rng = pl.int_range(pl.len()), np.random.default_rng(seed)
+    holes = [pl.when(pl.Series(rng.random(len(base)) >= 0.05)).then(pl.col(c)).alias(c) for c in measured]
+    made = {
+        "constant": base.with_columns([pl.col(c).drop_nulls().first().alias(c) for c in measured]),
+        "no values": base.with_columns(pl.lit(None, pl.Float32).alias(measured[0])),
+        "spike": base.with_columns([pl.when(row == len(base) // 2).then(pl.lit(1e9, pl.Float32)).otherwise(pl.col(c)).alias(c) for c in measured]),
+        "offset": base.with_columns([(pl.col(c) + 1e4).alias(c) for c in measured]),
+        "missing": base.with_columns(holes),
+        "settings missing": base.with_columns([pl.lit(None, pl.Float32).alias(c.name) for c in contract.channels if c.role == "setting"]),
+        **{f"short {n:03}": base[:n] for n in (1, 2, 3, 9, 10, 11, 29, 30, 31)},
+    }
+    named = [part.with_columns(pl.lit(f"fixture {name}").alias("asset")) for name, part in made.items()]
+    return pl.concat(named).sort("asset", "tick")
+
+
+def parity(fitted: Fitted, policy: Policy, protocol: Protocol, frame: pl.DataFrame, played: Replayed, verdicts: np.ndarray, seed: int = 0) -> Gate:
+    """Compares the Polars path with the step graph, and the shipped bundle's verdicts with the model's own.
+
+    Args:
+        frame: the ticks that were replayed.
+        played: the replay of the bundle over them.
+        verdicts: the model's own on the Polars path, float32 [row].
+    """
+    contract = fitted.features.contract_
+    planted = fixtures(frame, contract, seed)
+    changed, unequal, total = 0, 0, 0
+    worst: tuple[str, float] = ("", 0.0)
+    for part in (frame, planted):
+        offline, stepped = fitted.table(part), features_by_step(fitted, policy, protocol, part)
+        differs = ~((offline == stepped) | (np.isnan(offline) & np.isnan(stepped)))
+        unequal, total = unequal + int(differs.sum()), total + differs.size
+        if differs.any():
+            row, column = np.argwhere(differs)[0]
+            size = abs(float(offline[row, column]) - float(stepped[row, column]))
+            where = f"kernel {fitted.features.kernel_of(int(column)).label}, feature {fitted.features.names_[column]}"
+            where += f" of asset {part['asset'][int(row)]} at tick {part['tick'][int(row)]}: {offline[row, column]!r} offline, {stepped[row, column]!r} stepped"
+            worst = max(worst, (where, size), key=lambda w: w[1] if w[0] else -1.0)
+            if isinstance(fitted.model, LightGBM):
+                rows = differs.any(1)
+                changed += int((fitted.model.leaves(offline[rows]) != fitted.model.leaves(stepped[rows])).sum())
+    equal = 1 - unequal / total
+    apart = _relative(np.concatenate(played.outputs[fitted.output]), verdicts)
+    head = _head_difference(fitted, fitted.table(frame), seed)
+    figures = {"bit_equal": equal, "compared": float(total), "leaf_changes": float(changed), "verdict_difference": apart, "head_difference": head}
+    detail = f"{equal:.6%} of {total:,} features bit-equal, {changed} tree leaves changed, verdicts differ by at most {max(apart, head):.2g}"
+    if equal < LEAST_EQUAL or changed or not max(apart, head) <= BOUND:
+        culprit = worst[0] or f"model {fitted.name}"
+        return Gate("parity", False, detail, culprit=culprit, rule=RULE, figures=figures)
+    return Gate("parity", True, detail, figures=figures)
+
+
+def _relative(a: np.ndarray, b: np.ndarray) -> float:
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    if (np.isnan(a) != np.isnan(b)).any():
+        return float("inf")
+    return float(np.nanmax(np.abs(a - b) / np.maximum(1.0, np.abs(b)), initial=0.0))
+
+
+def _head_difference(fitted: Fitted, x: np.ndarray, seed: int) -> float:
+    """The model alone, on rows of the run and on rows that lie exactly on, just below and just above tree thresholds; batch 1 against many."""
+    vector = argument(Tensor(np.float32, ("asset", x.shape[1])))
+    output = fitted.head(vector)[fitted.output]
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    graph = onnxruntime.InferenceSession(build({"x": vector}, {"y": output}).SerializeToString(), options)
+    rng = np.random.default_rng(seed)
+    rows = x[rng.choice(len(x), min(len(x), 500), replace=False)].copy()
+    if isinstance(fitted.model, LightGBM):
+        rows = np.concatenate([rows, _on_thresholds(fitted.model, rows, rng)])
+    batched = graph.run(None, {"x": rows})[0].reshape(len(rows), -1)
+    single = np.concatenate([graph.run(None, {"x": r[None]})[0].reshape(1, -1) for r in rows[:64]])
+    point = 1 if fitted.output == "rul" else 0
+    return max(_relative(batched[:, point], fitted.verdict(rows)), _relative(single[:, point], batched[:64, point]))
+
+
+def _on_thresholds(model: LightGBM, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Rows whose features are replaced by float32 values on, below and above the thresholds that split on them."""
+    by_feature: dict[int, list[float]] = {}
+    for tree in model.booster_.dump_model()["tree_info"]:
+        stack = [tree["tree_structure"]]
+        while stack:
+            node = stack.pop()
+            if "split_index" in node:
+                by_feature.setdefault(node["split_feature"], []).append(float(node["threshold"]))
+                stack += [node["left_child"], node["right_child"]]
+    planted = rows.copy()
+    for feature, thresholds in by_feature.items():
+        limit = np.finfo(np.float32).max / 2  # a split on missingness alone has a threshold near the end of float64
+        near = np.clip(thresholds, -limit, limit).astype(np.float32)
+        near = np.concatenate([near, np.nextafter(near, np.float32(-np.inf)), np.nextafter(near, np.float32(np.inf))])
+        planted[:, feature] = rng.choice(near, len(planted))
+    return planted

@@ -1,0 +1,51 @@
+"""Models: one module and one YAML each, behind one small protocol."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from spox import Var
+
+
+class Model(ABC):
+    """Learns from float32 features, and can say the same in ONNX.
+
+    The constructor keeps its arguments, `fit` learns, learnt values end in `_`. A fitted model scores on both paths alike:
+    `score` offline and the nodes of `to_onnx` in the step graph agree to the last bit for trees, and to float64 rounding for networks.
+
+    Attributes:
+        task: `rul` (scores are capped remaining useful life in the life unit) or `anomaly` (scores are distances from normal,
+            higher = worse, fitted on healthy ticks).
+
+    Example:
+        >>> class Mean(Model):
+        ...     task = "rul"
+        ...     def fit(self, x, y, asset):
+        ...         self.mean_ = float(y.mean())
+        ...     def score(self, x):
+        ...         return np.full(len(x), self.mean_)
+        ...     def to_onnx(self, features):
+        ...         raise NotImplementedError("an example")
+        >>> model = Mean()
+        >>> model.fit(np.zeros((2, 1), np.float32), np.array([3.0, 5.0]), np.array(["A", "A"]))
+        >>> model.score(np.zeros((1, 1), np.float32))
+        array([4.])
+    """
+
+    task: str
+
+    @abstractmethod
+    def fit(self, x: np.ndarray, y: np.ndarray, asset: np.ndarray) -> None:
+        """Learns from features float32 [row, feature], labels float64 [row] without NaN (unused by the task `anomaly`) and asset names [row]."""
+
+    @abstractmethod
+    def score(self, x: np.ndarray) -> np.ndarray:
+        """float64 [row] from features float32 [row, feature]."""
+
+    @abstractmethod
+    def to_onnx(self, features: Var) -> Var:
+        """Nodes from features float32 [asset, feature] to scores float64 [asset]."""

@@ -1,0 +1,114 @@
+"""A LightGBM booster as one `ai.onnx.ml` v5 TreeEnsemble, exact: double thresholds, missing values and categories as LightGBM reads them.
+
+Children always get a higher number than their parent, so the written trees have no cycles; `check_acyclic` proves it again on
+the bytes, since one changed index can make a runtime loop for ever and the ONNX checker accepts it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+
+from pmx.contract import IncompatibleError, UsageError
+
+LESS_OR_EQUAL, MEMBER = 0, 6  # node modes of ai.onnx.ml v5
+
+
+@dataclass
+class _Nodes:
+    """The attribute lists of a TreeEnsemble while trees are written into them."""
+
+    feature: list[int] = field(default_factory=list)
+    mode: list[int] = field(default_factory=list)
+    split: list[float] = field(default_factory=list)
+    missing_true: list[int] = field(default_factory=list)
+    true_id: list[int] = field(default_factory=list)
+    true_leaf: list[int] = field(default_factory=list)
+    false_id: list[int] = field(default_factory=list)
+    false_leaf: list[int] = field(default_factory=list)
+    weight: list[float] = field(default_factory=list)
+    member: list[float] = field(default_factory=list)
+
+    def leaf(self, value: float) -> tuple[int, int]:
+        self.weight.append(float(value))
+        return len(self.weight) - 1, 1
+
+    def add(self, feature: int, mode: int, split: float, missing_true: bool) -> int:
+        self.feature.append(feature)
+        self.mode.append(mode)
+        self.split.append(split)
+        self.missing_true.append(int(missing_true))
+        for children in (self.true_id, self.true_leaf, self.false_id, self.false_leaf):
+            children.append(0)
+        return len(self.feature) - 1
+
+    def link(self, at: int, true: tuple[int, int], false: tuple[int, int]) -> None:
+        (self.true_id[at], self.true_leaf[at]), (self.false_id[at], self.false_leaf[at]) = true, false
+
+    def subtree(self, s: dict[str, Any]) -> tuple[int, int]:
+        """Writes a subtree of `Booster.dump_model`; returns its index and whether it is a leaf."""
+        if "split_index" not in s:
+            return self.leaf(s["leaf_value"])
+        if s["decision_type"] == "==":  # a set of categories; a missing value goes right
+            at = self.add(s["split_feature"], MEMBER, 0.0, False)
+            self.member += [float(c) for c in str(s["threshold"]).split("||")] + [np.nan]
+        else:
+            if s["missing_type"] == "Zero":
+                raise UsageError("zero_as_missing has no exact form as a tree node -> leave it out and mark missing values as NaN")
+            threshold = float(s["threshold"])
+            # without missing values in training, LightGBM reads NaN as 0.0
+            missing_true = s["default_left"] if s["missing_type"] == "NaN" else threshold >= 0.0
+            at = self.add(s["split_feature"], LESS_OR_EQUAL, threshold, missing_true)
+        self.link(at, self.subtree(s["left_child"]), self.subtree(s["right_child"]))
+        return at, 0
+
+
+def tree_attributes(dump: dict[str, Any]) -> dict[str, Any]:
+    """Attributes of a TreeEnsemble with one target, from `Booster.dump_model()`."""
+    nodes, roots = _Nodes(), []
+    for tree in dump["tree_info"]:
+        roots.append(len(nodes.feature))
+        root = tree["tree_structure"]
+        if "split_index" in root:
+            nodes.subtree(root)
+        else:  # a tree that never split: a node with the same leaf on both sides
+            at, leaf = nodes.add(0, LESS_OR_EQUAL, 0.0, True), nodes.leaf(root["leaf_value"])
+            nodes.link(at, leaf, leaf)
+    attributes = {
+        "tree_roots": roots,
+        "nodes_featureids": nodes.feature,
+        "nodes_modes": np.array(nodes.mode, np.uint8),
+        "nodes_splits": np.array(nodes.split, np.float64),
+        "nodes_missing_value_tracks_true": nodes.missing_true,
+        "nodes_truenodeids": nodes.true_id,
+        "nodes_trueleafs": nodes.true_leaf,
+        "nodes_falsenodeids": nodes.false_id,
+        "nodes_falseleafs": nodes.false_leaf,
+        "leaf_weights": np.array(nodes.weight, np.float64),
+        "leaf_targetids": [0] * len(nodes.weight),
+    }
+    return attributes | ({"membership_values": np.array(nodes.member, np.float64)} if nodes.member else {})
+
+
+def check_acyclic(graph: bytes) -> int:
+    """Proves that every TreeEnsemble in the graph is a forest whose children follow their parents; returns the number of tree nodes.
+
+    Raises:
+        IncompatibleError: a child does not follow its parent, or an index points outside.
+    """
+    count = 0
+    for node in onnx.load_from_string(graph).graph.node:
+        if node.op_type != "TreeEnsemble":
+            continue
+        a = {x.name: np.array(x.ints) for x in node.attribute if x.type == onnx.AttributeProto.INTS}
+        size, leaves = len(a["nodes_featureids"]), len(a["leaf_targetids"])
+        for side in ("true", "false"):
+            child, leaf = a[f"nodes_{side}nodeids"], a[f"nodes_{side}leafs"].astype(bool)
+            inner, own = child[~leaf], np.arange(size)[~leaf]
+            if (inner <= own).any() or (inner >= size).any() or (child[leaf] >= leaves).any() or (child < 0).any():
+                raise IncompatibleError("a tree of the model points backwards or outside: it could loop for ever -> pack the model again")
+        count += size
+    return count

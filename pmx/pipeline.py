@@ -1,0 +1,144 @@
+"""The spine: from a fleet's history to a sealed bundle and the numbers it earned, as visible calls on plain objects.
+
+source -> contract -> align -> window -> feature -> model -> select -> pack -> replay -> evaluate -> gate -> seal
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from pmx.alarm.policy import KofN
+from pmx.bundle import Bundle
+from pmx.edge.replay import Replayed, replay
+from pmx.evaluate.protocol import Protocol, Truth
+from pmx.evaluate.report import Row, alarm_table, life_table, metrics, row
+from pmx.feature.features import FeatureSet
+from pmx.gate.budget import budget
+from pmx.gate.leakage import leakage
+from pmx.gate.lookahead import look_ahead
+from pmx.gate.parity import parity
+from pmx.gate.result import Gate
+from pmx.model import Model
+from pmx.pack.budget import measure_budget
+from pmx.pack.card import card
+from pmx.pack.core import pack
+from pmx.pack.fitted import Fitted
+from pmx.pack.seal import seal
+from pmx.select.baseline import baselines
+from pmx.select.candidates import Trial, choose, out_of_fold, refit, refit_without_age, task_of, try_out
+from pmx.select.training import Training, truth
+from pmx.source import History, Source
+from pmx.source.admit import admit, to_rows
+from pmx.source.ticks import to_ticks
+from pmx.window.split import Split
+
+Tell = Callable[[str, int, int], None]  # what, done, in all
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything a run is made of; `folder` takes what it writes, `limits` are the device's, `provenance` goes into the evidence."""
+
+    name: str
+    source: Source
+    window: Split
+    features: FeatureSet
+    models: dict[str, Model]
+    alarm: KofN
+    protocol: Protocol
+    limits: dict[str, Any]
+    folder: Path
+    on_error: str = "refuse"
+    seed: int = 0
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run found. `refused` is the first gate that failed, None when the bundle may be registered."""
+
+    history: History
+    counts: dict[str, int]
+    trials: list[Trial]
+    winner: Fitted
+    bundle: Path
+    core: str
+    played: Replayed
+    truth: Truth
+    rows: list[Row]
+    gates: list[Gate]
+    metrics: dict[str, float]
+    tables: list[str]
+    offline: np.ndarray  # the winner's verdicts of the replayed ticks on the training path, float32 [row]
+
+    @property
+    def refused(self) -> Gate | None:
+        return next((g for g in self.gates if not g.passed), None)
+
+
+def run(plan: Plan, tell: Tell) -> Result:
+    """Runs the whole way once. Only the winner, its twin without age, and the baselines meet the test part."""
+    task_of(plan.models)  # refused before any data is read
+    tell("loading", 0, 1)
+    history, protocol = plan.source.load(), plan.protocol
+    contract = history.contract
+    admitted = admit(history.rows, contract, plan.on_error, plan.folder / "quarantine.parquet")
+    ticks = to_ticks(admitted.readings, contract)
+    division = plan.window.apply(ticks, history.test_assets)
+    training = Training.of(ticks, division, history)
+    tell("loading", 1, 1)
+
+    scores = out_of_fold(plan.models, plan.features, training, plan.window, protocol, tell)
+    trials = [try_out(n, m, scores[n], training, protocol, plan.alarm, plan.seed) for n, m in plan.models.items()]
+    best = choose(trials)
+    tell(f"fit {best.name} on all training {history.noun}", 0, 1)
+    winner = refit(best, plan.features, training, protocol)
+    bundle = plan.folder / "bundle"
+    core = pack(bundle, winner, best.policy, protocol, plan.name)
+
+    real = truth(ticks, history.events, contract, division.test)
+    tested = ticks.filter(pl.col("asset").is_in(real.assets))
+    raw = to_rows(history.rows.filter(pl.col("asset").str.strip_chars().is_in(real.assets)).collect(), contract)
+    played = replay(Bundle.open(bundle, packed_as=core), raw, tell)
+    rul = played.outputs.get("rul")
+    rows = [row("winner", rul, played.standing, played.tick, real, protocol, contract)]
+    if rul is not None and any(k.reads_age for k in plan.features.kernels):
+        tell(f"fit {best.name} without age", 0, 1)
+        twin = refit_without_age(best, plan.features, training, protocol, plan.seed)
+        twin_core = pack(plan.folder / "without_age", twin, best.policy, protocol, f"{plan.name} without age")
+        again = replay(Bundle.open(plan.folder / "without_age", packed_as=twin_core), raw, tell)
+        rows.append(row("without age", again.outputs["rul"], again.standing, again.tick, real, protocol, contract))
+    for b in baselines(training, played.tick, real, protocol, plan.alarm):
+        rows.append(row(b.name, b.rul if rul is not None else None, b.standing, played.tick, real, protocol, contract))
+
+    tell("gates", 0, 4)
+    train_readings = admitted.readings.filter(pl.col("asset").is_in(training.truth.assets))
+    failed_at = {a: f for a, f in zip(training.truth.assets, training.truth.failed_at, strict=True) if not np.isnan(f)}
+    gates = [look_ahead(train_readings, contract, winner.features, training.ticks, training.labels, failed_at, plan.seed)]
+    gates.append(leakage(training.ticks, ticks, division, played))
+    tell("gates", 2, 4)
+    offline = winner.verdict(winner.table(tested))
+    gates.append(parity(winner, best.policy, protocol, tested, played, offline, plan.seed))
+    gates.append(budget(measure_budget(bundle, core), **plan.limits))
+    tell("gates", 4, 4)
+
+    found = best.metrics | metrics(rows, contract)
+    tables = ([life_table(rows, contract, protocol)] if rul is not None else []) + [alarm_table([r for r in rows if r.name != "without age"], contract)]
+    evidence = {
+        "metrics": {k: None if np.isnan(v) else v for k, v in found.items()},
+        "gates": {g.name: {"passed": g.passed, "detail": g.detail, "culprit": g.culprit} for g in gates},
+        "budget": gates[-1].figures,
+        "replayed_core_digest": played.core,
+        "data": {"name": history.name, "digest": history.digest, "rows": admitted.counts},
+        "test_reads": len(rows),
+        **plan.provenance,
+    }
+    seal(bundle, core, evidence, card(plan.name, history, winner, best.policy, protocol, {g.name: g.detail for g in gates}, tables))
+    return Result(history, admitted.counts, trials, winner, bundle, core, played, real, rows, gates, found, tables, offline)
+

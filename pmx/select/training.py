@@ -1,0 +1,70 @@
+"""The training part of a history with its labels, and what really happened to its assets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from pmx.contract import Contract, DataError
+from pmx.evaluate.protocol import Protocol, Truth
+from pmx.source import History
+from pmx.window.label import Labels, ends_of, label
+from pmx.window.split import Division
+
+
+@dataclass(frozen=True)
+class Training:
+    """The training part of a history, ready to fit on.
+
+    Attributes:
+        ticks: `asset`, `tick` and the channels, sorted.
+        labels: of these ticks, as they were known when the training part ended.
+        truth: of these assets, for alarms on validation.
+        contract: of the readings.
+        by: `asset` or `time`, how the test part was split off.
+    """
+
+    ticks: pl.DataFrame
+    labels: Labels
+    truth: Truth
+    contract: Contract
+    by: str
+
+    @property
+    def asset(self) -> np.ndarray:
+        return self.ticks["asset"].to_numpy()
+
+    def usable(self, task: str, protocol: Protocol) -> tuple[np.ndarray, np.ndarray]:
+        """Which ticks a task fits on, bool [row], and their targets, float64 [row]: capped RUL where known; healthy ticks for an anomaly."""
+        target = self.labels.capped(protocol.cap)
+        usable = ~np.isnan(target) if task == "rul" else self.labels.healthy(protocol.horizon)
+        if not usable.any():
+            raise DataError(f"no training tick has a label for the task {task} -> check the events, or choose a model of another task")
+        return usable, target
+
+    @staticmethod
+    def of(ticks: pl.DataFrame, division: Division, history: History) -> Training:
+        """The training part of a history's ticks; under a split by time, orders written after it ended are not known yet."""
+        own = ticks.filter(pl.Series(division.train))
+        known_by = float(np.max(own["tick"].to_numpy())) if division.by == "time" else None
+        labels = label(own, history.events, history.contract, known_by)
+        happened = truth(own, history.events, history.contract, np.ones(len(own), bool), known_by)
+        return Training(own, labels, happened, history.contract, division.by)
+
+
+def truth(ticks: pl.DataFrame, events: pl.DataFrame, contract: Contract, counts: np.ndarray, known_by: float | None = None) -> Truth:
+    """What happened to the assets of these ticks.
+
+    Args:
+        counts: bool [row], the ticks that an evaluation looks at; assets without any are left out.
+        known_by: ticks since the clock's zero; what became known later is not used.
+    """
+    looked = ticks.with_columns(counts=pl.Series(counts)).group_by("asset").agg(
+        born=pl.col("tick").min().cast(pl.Float64), begins=pl.col("tick").filter(pl.col("counts")).min().cast(pl.Float64)
+    )
+    table = looked.filter(pl.col("begins").is_not_null()).join(ends_of(ticks, events, contract, known_by), on="asset", how="left").sort("asset")
+    end, failed = table["end"].fill_null(np.nan).to_numpy(), (table["event"] == "failure").fill_null(False).to_numpy()
+    seen = np.where(np.isnan(end), table["seen"].to_numpy(), end)
+    return Truth(table["asset"].to_list(), np.where(failed, end, np.nan), seen, table["begins"].to_numpy(), table["born"].to_numpy())

@@ -1,0 +1,94 @@
+"""Raw files to readings and events. What every source gives, and what the contract makes of it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pmx.contract import UsageError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from pmx.contract import Contract
+
+
+@dataclass(frozen=True)
+class History:
+    """What is known of a fleet, as it was written down; the contract has not judged it yet.
+
+    Attributes:
+        name: of the data set and its subset, such as `cmapss FD001`.
+        contract: what readings must look like.
+        rows: `file` (String), `row` (Int64, line number), `asset` (String), `time` (String, Datetime[us, UTC], or Float64 in
+            the life unit), then one column per channel (String or Float64), in arrival order.
+        events: `asset`, `time`, `event` (`failure`, `replacement`, `inspection`, `no_fault_found` or `commissioning`) and
+            `known_at`; both times Datetime[us, UTC], or Float64 in the life unit.
+        test_assets: the source's own test part; None = it has none.
+        digest: SHA-256 over the raw bytes, or over the settings that generated the data.
+        noun: what the assets are, in the plural.
+
+    Example:
+        >>> import polars as pl
+        >>> from pmx.contract import Channel, Contract
+        >>> rows = pl.LazyFrame({"file": ["a.csv"], "row": [2], "asset": ["P1"], "time": [1.0], "load": [7.5]})
+        >>> events = pl.DataFrame({"asset": ["P1"], "time": [9.0], "event": ["failure"], "known_at": [9.0]})
+        >>> contract = Contract((Channel("load", unit="kW"),), "h", "life")
+        >>> History("pumps", contract, rows, events, test_assets=None, digest="").rows.collect().height
+        1
+    """
+
+    name: str
+    contract: Contract
+    rows: pl.LazyFrame
+    events: pl.DataFrame
+    test_assets: frozenset[str] | None
+    digest: str
+    noun: str = "assets"
+
+
+class Source(ABC):
+    """Where a history comes from. The constructor keeps its arguments; nothing is read before `load`.
+
+    Attributes:
+        terms: under which the data may be used, as stated at their home.
+
+    Example:
+        >>> class Nothing(Source):
+        ...     def load(self):
+        ...         raise NotImplementedError("no data")
+        >>> isinstance(Nothing(), Source)
+        True
+    """
+
+    terms: str = ""
+
+    @abstractmethod
+    def load(self) -> History:
+        """Reads, or makes, the whole history; large tables stay lazy."""
+
+    def fetch(self) -> dict[str, str]:
+        """Downloads the data into their folder; file name -> SHA-256."""
+        raise UsageError("this source downloads nothing -> put its files into source.root by hand")
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """A history's rows after the contract has judged them.
+
+    Attributes:
+        readings: `file`, `row`, `asset` (String), `time` (Datetime[us, UTC], or Float64 in the life unit), then the channels
+            (Float64, null = missing), in arrival order.
+        quarantine: the refused rows: `file`, `row`, `asset`, `channel`, `reason`, `value` (String).
+        counts: rows `in`, `accepted` and `quarantined`; the first is the sum of the others.
+
+    Example:
+        >>> import polars as pl
+        >>> Admitted(pl.DataFrame({"asset": ["P1"]}), pl.DataFrame(), {"in": 1, "accepted": 1, "quarantined": 0}).counts["in"]
+        1
+    """
+
+    readings: pl.DataFrame
+    quarantine: pl.DataFrame
+    counts: dict[str, int]

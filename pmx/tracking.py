@@ -1,0 +1,473 @@
+"""Every run in MLflow, for review: an embedded SQLite store, plain artifacts, no pickle. The only module that imports MLflow.
+
+It knows nothing of the pipeline: plain values come in, run ids, links and rows go out. A run of `pmx run` is one
+parent, which carries the winner's numbers, with a nested run for each candidate.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+# MLflow reads these when it is imported: nothing is sent to anybody, and no tips are printed between our own lines.
+for _name in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK", "MLFLOW_DISABLE_AGENT_HINT"):
+    os.environ.setdefault(_name, "true")
+
+import yaml  # noqa: E402  (the environment must be set first)
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag  # noqa: E402
+from mlflow.exceptions import MlflowException  # noqa: E402
+from mlflow.tracking import MlflowClient  # noqa: E402
+
+from pmx.contract import UsageError  # noqa: E402
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Two lines of INFO about creating tables, on the first use of every store: nothing that a user could act on.
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+# Alembic would tell each of its 60 migrations where the application has set the root logger to INFO (Hydra does).
+logging.getLogger("alembic").setLevel(logging.WARNING)
+
+MAX_PARAM, MAX_TAG, MAX_DATASET_DIGEST = 6000, 8000, 36  # characters that MLflow's SQL store takes
+SECRET = re.compile(r"passw(or)?d|secret|token|credential|api_?key|private_?key", re.IGNORECASE)
+MAIN_METRICS = ("test/rmse_last_capped", "test/rmse_all_capped", "test/event_recall", "test/false_alarms_per_asset_month")
+ALIAS = "champion"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run found, for its reader. Everything but title and description may be absent when a run is refused early.
+
+    Attributes:
+        title: the run's name in the list, with its main number and interval.
+        description: Markdown: verdict, table, gates, command that reproduces it.
+        winner: the winning candidate's name.
+        core_digest: identity of the packaged winner.
+        test_reads: how often the test part was met.
+        metrics: the winner's, named as on the command line; absent, NaN and infinite ones are left out.
+        gates: gate name -> passed.
+        figures: file name without suffix -> figure, kept as PNG.
+        files: further files to keep.
+        bundle: the directory to keep as artifact `bundle`.
+
+    Example:
+        >>> Outcome("demo · ridge · RMSE 11", "Passed.", gates={"parity": True}).tags()["pmx.gate.parity"]
+        'pass'
+    """
+
+    title: str
+    description: str
+    winner: str = ""
+    core_digest: str = ""
+    test_reads: int = 0
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+    gates: Mapping[str, bool] = field(default_factory=dict)
+    figures: Mapping[str, Figure] = field(default_factory=dict)
+    files: tuple[Path, ...] = ()
+    bundle: Path | None = None
+
+    def tags(self) -> dict[str, str]:
+        """The tags that the run list can be filtered by."""
+        gates = {f"pmx.gate.{name}": "pass" if passed else "fail" for name, passed in self.gates.items()}
+        return {**gates, "pmx.winner": self.winner, "pmx.core_digest": self.core_digest, "pmx.test_reads": str(self.test_reads)}
+
+
+class Tracker:
+    """Writes the runs of one experiment into the MLflow store of a folder, creating both on first use.
+
+    The store is `mlflow.db` and the artifacts lie under `artifacts`, both in `folder` and both known by absolute
+    address, so that a command may be given from anywhere. Nothing global is set: several trackers do not meet.
+
+    Args:
+        folder: where the store is.
+        experiment: name of the experiment on MLflow's page.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     tracker = Tracker(Path(folder), "pumps")
+        ...     run = tracker.start("trial", {"model": {"leaves": 31}})
+        ...     tracker.finish(run, Outcome("pumps · lightgbm · RMSE 11", "Passed.", metrics={"test/rmse": 11.0}))
+        ...     row = tracker.compare()[0]
+        ...     tracker.close()
+        >>> row["name"], row["metrics"]
+        ('pumps · lightgbm · RMSE 11', {'test/rmse': 11.0})
+    """
+
+    def __init__(self, folder: Path, experiment: str) -> None:
+        self.folder = Path(folder).resolve()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.uri = f"sqlite:///{self.folder / 'mlflow.db'}"
+        self.artifacts = (self.folder / "artifacts").as_uri()
+        with _alone(self.folder / "mlflow.lock"):
+            self.client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+            self.experiment_id = self._experiment(experiment)
+
+    def _experiment(self, name: str) -> str:
+        found = self.client.get_experiment_by_name(name)
+        if found is None:
+            # The kind keeps the page from guessing that this is a language-model experiment and opening on traces.
+            return self.client.create_experiment(name, self.artifacts, tags={"mlflow.experimentKind": "custom_model_development"})
+        if found.lifecycle_stage == "deleted":
+            self.client.restore_experiment(found.experiment_id)
+        return found.experiment_id
+
+    def close(self) -> None:
+        """Close the connections to the store; the tracker still works and opens new ones."""
+        # MLflow keeps one store per address for the life of the process and has no public way to let its files go.
+        self.client._tracking_client.store._dispose_engine()
+        self.client._get_registry_client().store._dispose_engine()
+
+    def start(
+        self,
+        name: str,
+        config: Mapping[str, Any],
+        *,
+        tags: Mapping[str, str] | None = None,
+        revision: str = "",
+        seeds: Mapping[str, int] | None = None,
+    ) -> str:
+        """Open the parent run of one `pmx run` and give its id.
+
+        Args:
+            name: what it is called until `finish` knows better.
+            config: the resolved configuration; kept whole as `config.yaml` and flattened as parameters. Values under
+                a key that names a secret are masked in both.
+            tags: further tags.
+            revision: git revision of the code.
+            seeds: what each seed is for -> its value.
+        """
+        masked = _masked(config)
+        process = {"pmx.host": socket.gethostname(), "pmx.pid": str(os.getpid()), "pmx.process_started": _process_started(os.getpid())}
+        source = {"mlflow.source.name": "pmx run", "mlflow.source.type": "LOCAL", "mlflow.source.git.commit": revision}
+        run = self._create(name, {**source, **process, "pmx.kind": "run", **(tags or {})})
+        seed_params = {f"seed.{k}": v for k, v in (seeds or {}).items()}
+        self._log(run, params={**flatten(masked), **seed_params})
+        self.client.log_text(run, yaml.safe_dump(masked, sort_keys=False, allow_unicode=True), "config.yaml")
+        return run
+
+    def child(self, parent: str, name: str, tags: Mapping[str, str] | None = None) -> str:
+        """Open a run nested under `parent` and give its id."""
+        return self._create(name, {"mlflow.parentRunId": parent, "pmx.kind": "candidate", **(tags or {})})
+
+    def data(self, run_id: str, name: str, digest: str, source: str) -> None:
+        """Record what the run learnt from as a dataset input. MLflow shows 36 characters of the digest, a tag has all."""
+        entity = Dataset(name, digest[:MAX_DATASET_DIGEST], "local", json.dumps({"uri": source}))
+        self.client.log_inputs(run_id, datasets=[DatasetInput(entity, tags=[InputTag("mlflow.data.context", "training")])])
+        self.client.set_tag(run_id, "pmx.data_digest", digest)
+
+    def log_candidate(self, parent: str, name: str, params: Mapping[str, Any], metrics: Mapping[str, float | None]) -> str:
+        """Record one finished candidate as a nested run and give its id."""
+        run = self.child(parent, name)
+        self._log(run, metrics=metrics, params=flatten(_masked(params)))
+        self.client.set_terminated(run, "FINISHED")
+        return run
+
+    def finish(self, run_id: str, outcome: Outcome) -> None:
+        """Record what an accepted run found and end it FINISHED."""
+        self._record(run_id, outcome, outcome.description, {})
+        self._end(run_id, "FINISHED")
+
+    def refuse(self, run_id: str, culprit: str, reason: str, outcome: Outcome) -> None:
+        """Record the same of a run that a gate refused, name the culprit first, and end it FAILED."""
+        note = f"**Refused by {culprit}**: {reason}\n\n{outcome.description}"
+        self._record(run_id, outcome, note, {"pmx.refused_by": culprit})
+        self._end(run_id, "FAILED")
+
+    def fail(self, run_id: str, message: str) -> None:
+        """End a run that an error stopped FAILED, with its message (credentials in addresses masked)."""
+        note = re.sub(r"//[^/\s@]+@", "//***@", message)
+        self._log(run_id, tags={"pmx.error": note, "mlflow.note.content": f"**Stopped by an error**\n\n```\n{note}\n```"})
+        self._end(run_id, "FAILED")
+
+    def register(self, run_id: str, name: str, core_digest: str) -> str:
+        """Register the run's bundle as the next version of model `name`, make it `champion`, and give the version.
+
+        Raises:
+            UsageError: the run did not finish or kept no bundle: nothing refused is ever registered.
+        """
+        info = self.client.get_run(run_id).info
+        if info.status != "FINISHED" or not self.client.list_artifacts(run_id, "bundle"):
+            raise UsageError(f"run {run_id} is {info.status} or has no bundle: only the bundle of a finished run can be registered")
+        try:
+            self.client.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        made = self.client.create_model_version(name, f"{info.artifact_uri}/bundle", run_id, tags={"pmx.core_digest": core_digest})
+        version = str(made.version)  # MLflow's type says str, its SQL store gives int
+        self.client.set_registered_model_alias(name, ALIAS, version)
+        return version
+
+    def mark_killed(self) -> list[str]:
+        """Set runs of this host whose process is gone to KILLED, in all experiments, children too; give their ids."""
+        running = self._search("attributes.status = 'RUNNING' and tags.`pmx.kind` = 'run'", everywhere=True)
+        dead = [run.info.run_id for run in running if _gone(run.data.tags)]
+        for run_id in dead:
+            self._end(run_id, "KILLED")
+        return dead
+
+    def links(self, run_id: str | None = None) -> str:
+        """Path of the run's page, or of the run list, below the address of `pmx ui`."""
+        runs = f"/#/experiments/{self.experiment_id}/runs"
+        return f"{runs}/{run_id}" if run_id else runs
+
+    def compare(self, run_ids: list[str] | None = None, latest: int = 10) -> list[dict[str, Any]]:
+        """One row per run, newest first or in the order asked for.
+
+        Args:
+            run_ids: which runs; None = the latest ones of this experiment.
+            latest: how many of those.
+
+        Returns:
+            Rows with `run_id, name, status, winner, metrics, gates, refused_by, data_digest, comparable`; a run is
+            comparable when it learnt from the same data as the first row.
+        """
+        try:
+            runs = [self.client.get_run(i) for i in run_ids] if run_ids else self._search("tags.`pmx.kind` = 'run'", latest=latest)
+        except MlflowException as error:
+            raise UsageError(f"cannot compare: {error.message}; `pmx compare` without a run lists the latest ones") from error
+        rows = [_row(run) for run in runs]
+        for row in rows:
+            row["comparable"] = bool(row["data_digest"]) and row["data_digest"] == rows[0]["data_digest"]
+        return rows
+
+    def _create(self, name: str, tags: Mapping[str, str]) -> str:
+        kept = {k: _cut(v, MAX_TAG) for k, v in tags.items() if v}
+        return self.client.create_run(self.experiment_id, tags=kept, run_name=name).info.run_id
+
+    def _search(self, condition: str, everywhere: bool = False, latest: int = 1000) -> list[Run]:
+        where = [e.experiment_id for e in self.client.search_experiments()] if everywhere else [self.experiment_id]
+        return list(self.client.search_runs(where, condition, max_results=latest))
+
+    def _log(
+        self,
+        run_id: str,
+        *,
+        metrics: Mapping[str, float | None] | None = None,
+        params: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        now = int(time.time() * 1000)
+        # MLflow stores NaN as 0 and infinity as 1.8e308, which then sort among real results: leave them out.
+        numbers = {k: float(v) for k, v in (metrics or {}).items() if v is not None and math.isfinite(v)}
+        self.client.log_batch(
+            run_id,
+            metrics=[Metric(k, v, now, 0) for k, v in numbers.items()],
+            params=[Param(k, _cut(str(v), MAX_PARAM)) for k, v in (params or {}).items()],
+            tags=[RunTag(k, _cut(v, MAX_TAG)) for k, v in (tags or {}).items() if v],
+        )
+
+    def _record(self, run_id: str, outcome: Outcome, note: str, tags: Mapping[str, str]) -> None:
+        self._log(run_id, metrics=outcome.metrics, tags={**outcome.tags(), **tags, "mlflow.note.content": note})
+        self.client.update_run(run_id, name=outcome.title)
+        for name, figure in outcome.figures.items():
+            self.client.log_figure(run_id, figure, f"figures/{name}.png")
+        for file in outcome.files:
+            self.client.log_artifact(run_id, str(file))
+        if outcome.bundle is not None:
+            self.client.log_artifacts(run_id, str(outcome.bundle), "bundle")
+
+    def _end(self, run_id: str, status: str) -> None:
+        # A child still open when its parent ends was interrupted with it, whatever the parent's own status.
+        for child in self._search(f"attributes.status = 'RUNNING' and tags.`mlflow.parentRunId` = '{run_id}'", everywhere=True):
+            self.client.set_terminated(child.info.run_id, "KILLED" if status == "KILLED" else "FAILED")
+        self.client.set_terminated(run_id, status)
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested mapping as one level of dotted keys; lists stay whole, as JSON."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = json.dumps(value, default=str) if isinstance(value, list | tuple | Mapping) else value
+    return flat
+
+
+def table(rows: list[dict[str, Any]], metrics: tuple[str, ...] = MAIN_METRICS) -> str:
+    """The rows of `Tracker.compare` as text; of `metrics`, those that a run has, each with its interval."""
+    if not rows:
+        return "No runs yet. Next: pmx run demo"
+    shown = [m for m in metrics if any(m in row["metrics"] for row in rows)]
+    lines = [["run", "name", "status", *shown, "gates", "data"]]
+    for row in rows:
+        failed = [name for name, passed in row["gates"].items() if not passed]
+        gates = f"✗ {', '.join(failed)}" if failed else "✓" if row["gates"] else "–"
+        data = f"{row['data_digest'][:8] or '–'}{'' if row['comparable'] else ' (not comparable)'}"
+        lines.append([row["run_id"][:8], row["name"], row["status"], *(_interval(row["metrics"], m) for m in shown), gates, data])
+    width = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(line, width, strict=True)).rstrip() for line in lines)
+
+
+def ui(tracker: Tracker, port: int = 5000) -> None:
+    """Serve MLflow's page on this machine alone, print the link to the run list, and wait for Ctrl-C.
+
+    Raises:
+        UsageError: none of 20 ports is free, or the server does not answer within a minute.
+    """
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)  # a service manager's stop ends the server as Ctrl-C does
+    address = f"http://127.0.0.1:{_free_port(port)}"
+    try:
+        with _server(tracker, address) as process:
+            print(f"MLflow {address}{tracker.links()}\nStop with Ctrl-C.", flush=True)
+            # Not wait(): Polars, which MLflow imports, hooks Ctrl-C so that a blocking system call goes on after it.
+            while process.poll() is None:
+                time.sleep(0.2)
+        raise UsageError(f"MLflow's page ended by itself; its output is in {tracker.folder / 'ui.log'}")
+    except KeyboardInterrupt:
+        return
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _server(tracker: Tracker, address: str) -> Iterator[subprocess.Popen[bytes]]:
+    host, port = address.removeprefix("http://").split(":")
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", tracker.uri, "--default-artifact-root", tracker.artifacts]
+    command += ["--host", host, "--port", port, "--workers", "1"]  # one reader needs one process; the default is four
+    # Neither its job runners nor its language-model gateway has a use here: less to start, less that listens.
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_ENABLE_AI_GATEWAY": "false"}
+    log = tracker.folder / "ui.log"
+    with open(log, "wb") as output:
+        # Its own group: the server starts processes of its own, and ending the group ends them all.
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+    try:
+        _await_answer(f"{address}/health", process, log)
+        yield process
+    finally:
+        _end_group(process)
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    for number, patience in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
+        try:
+            os.killpg(process.pid, number)
+            process.wait(patience)
+        except ProcessLookupError:
+            return
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def _await_answer(address: str, process: subprocess.Popen[bytes], log: Path, seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urllib.request.urlopen(address, timeout=2):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.1)
+    raise UsageError(f"MLflow's page does not answer at {address}; its output is in {log}")
+
+
+def _free_port(first: int) -> int:
+    for port in range(first, first + 20):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise UsageError(f"ports {first} to {first + 19} are all in use: give another one with --port")
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Let one process at a time create the store: two that migrate the same new file spoil it for each other."""
+    try:
+        import fcntl
+    except ImportError:  # no such lock on Windows: there, start parallel runs only once the store exists
+        yield
+        return
+    with open(path, "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _process_started(pid: int) -> str:
+    """When a process started, in clock ticks since boot (field 22 of its stat); "" where it is gone or cannot be known."""
+    try:
+        # The name, field 2, may hold spaces and brackets: count from behind its closing one.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] == "Z" else fields[19]  # a zombie is over, though nobody has collected it
+
+
+def _gone(tags: Mapping[str, str]) -> bool:
+    """Whether the process that a run's tags name is no more; False when that cannot be known from here."""
+    if tags.get("pmx.host") != socket.gethostname() or not tags.get("pmx.pid", "").isdigit():
+        return False
+    pid = int(tags["pmx.pid"])
+    if Path("/proc/self/stat").exists():
+        return _process_started(pid) != tags.get("pmx.process_started", "")
+    if os.name != "posix":  # elsewhere a signal of 0 is no question
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # it lives, and is someone else's
+        pass
+    return False
+
+
+def _masked(config: Mapping[str, Any]) -> dict[str, Any]:
+    def mask(key: str, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return _masked(value)
+        if isinstance(value, list | tuple):
+            return [mask(key, v) for v in value]
+        if isinstance(value, str) and value and SECRET.search(key):
+            return "***"
+        return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+    return {str(key): mask(str(key), value) for key, value in config.items()}
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[: limit - 2]} …"
+
+
+def _row(run: Run) -> dict[str, Any]:
+    tags = run.data.tags
+    return {
+        "run_id": run.info.run_id,
+        "name": run.info.run_name,
+        "status": run.info.status,
+        "winner": tags.get("pmx.winner", ""),
+        "metrics": dict(run.data.metrics),
+        "gates": {k.removeprefix("pmx.gate."): v == "pass" for k, v in tags.items() if k.startswith("pmx.gate.")},
+        "refused_by": tags.get("pmx.refused_by", ""),
+        "data_digest": tags.get("pmx.data_digest", ""),
+    }
+
+
+def _interval(metrics: Mapping[str, float], name: str) -> str:
+    if name not in metrics:
+        return "–"
+    bounds = [metrics.get(f"{name}_lo"), metrics.get(f"{name}_hi")]
+    low_high = " [" + ", ".join(f"{b:.3g}" for b in bounds if b is not None) + "]" if None not in bounds else ""
+    return f"{metrics[name]:.3g}{low_high}"

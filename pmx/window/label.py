@@ -1,0 +1,120 @@
+"""Labels per tick from events, as they were known: remaining useful life, failure within a horizon, healthy. Censoring is kept.
+
+A label belongs to its tick's time, which is the time of the newest reading a model may see there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from pmx.contract import Contract
+
+ENDS = ("failure", "replacement")  # what ends a life; an inspection does not
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What is known of the life left at each tick, in the life unit.
+
+    Attributes:
+        rul: float64 [row], NaN where no failure is known to come.
+        at_least: float64 [row], the life left that is certain: `rul` where known, else until the asset was last seen alive.
+
+    Example:
+        >>> labels = Labels(np.array([200.0, np.nan, np.nan]), np.array([200.0, 130.0, 5.0]))
+        >>> labels.capped(125)
+        array([125., 125.,  nan])
+        >>> labels.fails_within(30)
+        array([ 0.,  0., nan])
+    """
+
+    rul: np.ndarray
+    at_least: np.ndarray
+
+    def capped(self, cap: float) -> np.ndarray:
+        """RUL, at most `cap`. A censored tick whose certain life reaches the cap is known after all; the others stay NaN."""
+        known = np.where(np.isnan(self.rul) & (self.at_least >= cap), cap, self.rul)
+        return np.minimum(known, cap)
+
+    def fails_within(self, horizon: float) -> np.ndarray:
+        """1.0 where a failure comes within `horizon`, 0.0 where none does, NaN where censoring hides it."""
+        outcome = np.where(self.rul <= horizon, 1.0, 0.0)
+        return np.where(np.isnan(self.rul) & (self.at_least < horizon), np.nan, outcome)
+
+    def healthy(self, horizon: float) -> np.ndarray:
+        """bool [row]: certainly more than `horizon` of life left."""
+        return self.at_least > horizon
+
+    def take(self, at: np.ndarray) -> Labels:
+        return Labels(self.rul[at], self.at_least[at])
+
+
+def label(ticks: pl.DataFrame, events: pl.DataFrame, contract: Contract, known_by: float | None = None) -> Labels:
+    """Labels of ticks (`asset`, `tick`, sorted).
+
+    Args:
+        events: `asset`, `time`, `event`, `known_at`; an asset's first failure or replacement ends its life.
+        known_by: ticks since the clock's zero; what became known later is not used (None = everything is).
+    """
+    table = ticks.select("asset", "tick").join(ends_of(ticks, events, contract, known_by), on="asset", how="left", maintain_order="left")
+    tick, end = table["tick"].to_numpy().astype(np.float64), table["end"].fill_null(np.nan).to_numpy()
+    failed = (table["event"] == "failure").fill_null(False).to_numpy()
+    last = np.where(np.isnan(end), table["seen"].to_numpy(), end)  # an asset without an end was alive when last seen
+    rul = np.where(failed, end - tick, np.nan)
+    at_least = np.where(failed, rul, last - tick)
+    after = ~(at_least >= 0)  # ticks after the end of a life have no label
+    rul[after], at_least[after] = np.nan, np.nan
+    return Labels(rul * contract.tick, at_least * contract.tick)
+
+
+def ends_of(ticks: pl.DataFrame, events: pl.DataFrame, contract: Contract, known_by: float | None) -> pl.DataFrame:
+    """Per asset of the ticks: `seen` (its last tick), `end` (its first failure or replacement, null = none known) and `event`."""
+    ends = events.filter(pl.col("event").is_in(ENDS))
+    ends = ends.with_columns(**{c: pl.Series(contract.ticks_of(ends[c].to_physical().to_numpy())) for c in ("time", "known_at")}).sort("time")
+    if known_by is not None:
+        ends = ends.filter(pl.col("known_at") <= known_by)
+    first = ends.group_by("asset").first().select("asset", pl.col("time").alias("end"), "event")
+    seen = ticks.group_by("asset").agg(pl.col("tick").max().cast(pl.Float64).alias("seen"))
+    return seen.join(first, on="asset", how="left")
+
+
+def pseudo_test(asset: np.ndarray, rul: np.ndarray, seed: int, per_asset: int = 12, between: tuple[float, float] = (5, 150), seen: int = 20) -> np.ndarray:
+    """Row positions at which validation looks: random cuts in each asset's life, as a test set cuts its assets.
+
+    Args:
+        asset: [row], each asset's ticks in order.
+        rul: float64 [row] in ticks; NaN rows are never cut at.
+        per_asset: cuts of each asset (fewer where its life is short).
+        between: the life left at a cut, in ticks.
+        seen: ticks of history before a cut, at least.
+    """
+    rng = np.random.default_rng(seed)
+    cuts = []
+    for name in dict.fromkeys(asset):
+        own = np.flatnonzero(asset == name)
+        open_ = own[seen:][(rul[own[seen:]] >= between[0]) & (rul[own[seen:]] <= between[1])]
+        cuts.append(rng.choice(open_, min(per_asset, len(open_)), replace=False))
+    return np.sort(np.concatenate(cuts)) if cuts else np.empty(0, np.int64)
+
+
+def enter_mid_life(ticks: pl.DataFrame, seed: int, copies: int = 3, keep: int = 20) -> tuple[pl.DataFrame, np.ndarray]:
+    """Histories that begin somewhere in the middle of a life, so that nothing tells a model how old an asset is.
+
+    Returns:
+        The ticks of `copies` entries per asset, each under a name of its own with at least `keep` ticks left, and the row of
+        `ticks` that each of them came from, int64 [row].
+    """
+    rng = np.random.default_rng(seed)
+    asset = ticks["asset"].to_numpy()
+    names, rows = [], []
+    for name in dict.fromkeys(asset):
+        own = np.flatnonzero(asset == name)
+        for copy in range(copies):
+            begin = int(rng.integers(0, max(1, len(own) - keep + 1)))
+            rows.append(own[begin:])
+            names += [f"{name} entry {copy + 1}"] * (len(own) - begin)
+    at = np.concatenate(rows)
+    return ticks[at].with_columns(pl.Series("asset", names)), at
