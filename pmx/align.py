@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from pmx.contract import Checked, Contract, DataError
+from pmx.contract import Contract, DataError
+from pmx.judge import Checked
 
 # In ticks. Times on the life clock are decimal fractions that float64 rounds: 0.07 / 0.01 is 7.000000000000001, which must
 # not fall into tick 8. Beyond some four million ticks float64 rounds more coarsely than this: there, let the tick be 1.

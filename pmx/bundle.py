@@ -84,7 +84,7 @@ def to_json(data: object) -> bytes:
 def to_npz(arrays: dict[str, np.ndarray]) -> bytes:
     """Arrays as the bytes of an .npz file; numpy writes a fixed date, so they depend on the content alone."""
     out = io.BytesIO()
-    np.savez(out, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+    np.savez(out, allow_pickle=False, **arrays)
     return out.getvalue()
 
 
@@ -121,7 +121,9 @@ class Bundle:
                 raise DigestError(f"{path}: {', '.join(missing)} missing -> pack the model again")
             core = core_digest(files)
             if core != packed_as:
-                raise DigestError(f"{path}: core digest is {core[:12]}, packed as {packed_as[:12]}; a file was changed -> pack the model again")
+                raise DigestError(
+                    f"{path}: core digest is {core[:12]}, packed as {packed_as[:12]}; a file was changed -> pack the model again"
+                )
         return Bundle(files, core)
 
     @property
@@ -176,7 +178,9 @@ def _check_manifest(path: Path, files: dict[str, bytes]) -> str:
     changed = [n for n in sorted(set(expected) | set(files) - {"manifest.json"}) if n not in files or digest(files[n]) != expected.get(n)]
     missing = [n for n in CORE if n not in expected]
     if changed or missing:
-        raise DigestError(f"{path}: {', '.join(changed or missing)} is not the file that was sealed -> take the bundle from its origin, or pack again")
+        raise DigestError(
+            f"{path}: {', '.join(changed or missing)} is not the file that was sealed -> take the bundle from its origin, or pack again"
+        )
     if core_digest(files) != core:
         raise DigestError(f"{path}: the core digest does not match the manifest -> take the bundle from its origin, or pack again")
     return core

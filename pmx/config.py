@@ -8,16 +8,13 @@ what is built.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import os
 import pkgutil
 import re
 import sys
-import types
-import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, fields
@@ -39,6 +36,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pmx.contract import PmxError, UsageError
+from pmx.signature import arguments, nearest
 
 T = TypeVar("T")
 
@@ -153,15 +151,8 @@ def _experiment(name: str) -> Path:
     known = experiments()
     if name not in known:
         where = ", ".join(str(folder) for folder in experiment_dirs()) or "no experiments folder found"
-        raise UsageError(f"No experiment {name!r} in {where} -> {_nearest(name, known)}\n  there are: {', '.join(sorted(known))}")
+        raise UsageError(f"No experiment {name!r} in {where} -> {nearest(name, known)}\n  there are: {', '.join(sorted(known))}")
     return known[name]
-
-
-def _nearest(word: str, names: Iterable[str], otherwise: str = "") -> str:
-    """How to mend a wrong name."""
-    valid = sorted(names)
-    close = difflib.get_close_matches(word, valid, n=1)
-    return f"did you mean {close[0]}?" if close else otherwise or f"choose from {', '.join(valid) or 'nothing: there is none'}"
 
 
 # ---- composition
@@ -260,7 +251,7 @@ def _reason(error: Exception, name: str, overrides: list[str]) -> str:
     key = (wrong[1] or wrong[2]) if wrong else ""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
-        return f"{group}: there is no {option!r} -> {_nearest(option, error.options or _options(group))}"
+        return f"{group}: there is no {option!r} -> {nearest(option, error.options or _options(group))}"
     if isinstance(error, OverrideParseException):
         return f"Cannot read the override {error.override!r}: {first} -> write key=value"
     if isinstance(error, yaml.YAMLError):
@@ -268,7 +259,7 @@ def _reason(error: Exception, name: str, overrides: list[str]) -> str:
     if key and re.search(r"No match in the defaults list|not in (struct|')|does not exist", message):
         known = _paths(_plain(name) if overrides else {f.name: None for f in fields(RunConfig)})
         more = " (an argument that its YAML leaves out is added with +key=value)" if key.split(".")[0] in GROUPS else ""
-        return f"{key}: there is no such setting -> {_nearest(key, known, f'pmx run {name} --cfg job shows all of them')}{more}"
+        return f"{key}: there is no such setting -> {nearest(key, known, f'pmx run {name} --cfg job shows all of them')}{more}"
     if key:
         return f"{key}: {next((line for line in message.splitlines() if 'Value' in line or 'Invalid' in line), first)}"
     return " ".join(message.split())
@@ -346,9 +337,9 @@ def _check(plain: dict[str, Any], broken: dict[str, str]) -> list[str]:
     found = list(broken.values())
     typed = {key: cls for key, cls in {"device": Device, "tracking": Tracking}.items() if isinstance(plain.get(key), dict)}
     root = {key: MISSING if key in typed else value for key, value in plain.items()}  # these have a check of their own
-    found += [line for line in _arguments("", RunConfig, root) if line.partition(":")[0] not in broken]
+    found += [line for line in arguments("", RunConfig, root) if line.partition(":")[0] not in broken]
     for key, cls in typed.items():
-        found += _arguments(key, cls, plain[key])
+        found += arguments(key, cls, plain[key])
     for key, value in plain.items():
         found += _walk(key, value, key if key in GROUPS else "")
         for path, node in _roots(key, value) if key in GROUPS else ():
@@ -390,7 +381,7 @@ def _target(path: str, node: dict[Any, Any], group: str) -> Iterator[str]:
     except UsageError as error:
         yield f"{path}._target_: {error}"
     else:
-        yield from _arguments(path, cls, {key: value for key, value in node.items() if key != "_target_"})
+        yield from arguments(path, cls, {key: value for key, value in node.items() if key != "_target_"})
 
 
 def _locate(target: Any, group: str) -> type:
@@ -406,15 +397,15 @@ def _locate(target: Any, group: str) -> type:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if str(error.name).startswith("pmx"):
-            raise UsageError(f"there is no module {module_name} -> {_nearest(module_name, _modules(group))}") from error
+            raise UsageError(f"there is no module {module_name} -> {nearest(module_name, _modules(group))}") from error
         raise UsageError(f"{path} needs the package {error.name}, which is missing -> pip install 'pmx-maintenance[train]'") from error
     classes = [n for n, v in vars(module).items() if isinstance(v, type) and v.__module__ == module_name and not n.startswith("_")]
     found = vars(module).get(name)
     if found is None:
-        raise UsageError(f"module {module_name} has no class {name} -> {_nearest(name, classes)}")
+        raise UsageError(f"module {module_name} has no class {name} -> {nearest(name, classes)}")
     # the identity decides: a name that a module merely imported is not its own
     if not isinstance(found, type) or f"{found.__module__}.{found.__qualname__}" != outside.get(path, path):
-        raise UsageError(f"{path!r} is no class of {module_name} -> {_nearest(name, classes)}")
+        raise UsageError(f"{path!r} is no class of {module_name} -> {nearest(name, classes)}")
     if inspect.isabstract(found):
         raise UsageError(f"{path!r} is an interface and cannot be built -> name one of its implementations")
     return found
@@ -426,87 +417,17 @@ def _modules(group: str) -> list[str]:
     return [f"pmx.{group}.{m.name}" for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_")]
 
 
-def _arguments(path: str, cls: type, given: Mapping[Any, Any]) -> Iterator[str]:
-    """What is wrong with the arguments of a class: unknown, missing, or of another type than the signature says."""
-    parameters = inspect.signature(cls).parameters
-    names = [n for n, p in parameters.items() if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    dot = f"{path}." if path else ""
-    for key, value in given.items():
-        if isinstance(key, bool):
-            yield f"{dot}{key}: YAML reads on, off, yes and no as booleans -> use another word or quote it"
-        elif str(key).startswith("_"):
-            continue  # _walk has refused it
-        elif key not in names:
-            yield f"{dot}{key}: unknown argument -> {_nearest(str(key), names)}"
-        elif value != MISSING and not _fits(value, hint := _hint(cls, parameters[key])):
-            yield f"{dot}{key}: {value!r} is of type {type(value).__name__} -> give {_words(hint)}"
-    for name in names:
-        if name not in given and parameters[name].default in (inspect.Parameter.empty, MISSING):
-            yield f"{dot}{name}: is missing -> give it a value"
-
-
-def _hint(cls: type, parameter: inspect.Parameter) -> Any:
-    """The type of a parameter; Any where its annotation cannot be evaluated, as with imports for type checkers only."""
-    holder = types.SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
-    if parameter.annotation is parameter.empty:
-        return Any
-    try:
-        return typing.get_type_hints(holder, getattr(cls.__init__, "__globals__", vars(sys.modules[cls.__module__])))[parameter.name]  # type: ignore[misc]
-    except NameError:
-        return Any
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a YAML value can be an argument of this type. Objects still to be built pass."""
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if hint is Any or (isinstance(value, dict) and "_target_" in value):
-        return True
-    if origin in (typing.Union, types.UnionType):
-        return any(_fits(value, arg) for arg in args)
-    if origin is typing.Annotated:
-        return _fits(value, args[0])
-    if origin is typing.Literal:
-        return any(value == arg and type(value) is type(arg) for arg in args)
-    kind = origin or hint
-    if not isinstance(kind, type) or kind is object:
-        return True
-    if isinstance(value, list):
-        return _list_fits(value, kind, args)
-    if isinstance(value, dict):
-        of_key, of_value = args if len(args) == 2 else (Any, Any)
-        return issubclass(kind, Mapping) and all(_fits(k, of_key) and _fits(v, of_value) for k, v in value.items())
-    if issubclass(kind, Enum):
-        return value in kind.__members__
-    # exact types, because a bool is an int to Python and a str a sequence
-    scalars: tuple[type, ...] = (int, float) if kind is float else (str,) if issubclass(kind, os.PathLike) else (kind,)
-    return type(value) in scalars
-
-
-def _list_fits(value: list[Any], kind: type, args: tuple[Any, ...]) -> bool:
-    """Whether a YAML list can be an argument of this type, item by item."""
-    if kind is tuple and args and args[-1] is not Ellipsis:
-        return len(value) == len(args) and all(map(_fits, value, args))
-    holds_items = issubclass(kind, Iterable) and not issubclass(kind, str | Mapping)
-    return holds_items and all(_fits(item, args[0] if args else Any) for item in value)
-
-
-def _words(hint: Any) -> str:
-    """A type as a user reads it."""
-    plain = isinstance(hint, type) and not typing.get_args(hint)
-    return hint.__name__ if plain else str(hint).replace("typing.", "").replace("NoneType", "None")
-
-
 def _build(path: str, value: Any, group: str) -> Any:
     """The checked node as an object. Not `hydra.utils.instantiate`: it would resolve interpolations a second time."""
     if isinstance(value, list):
         return [_build(f"{path}[{index}]", item, group) for index, item in enumerate(value)]
     if not isinstance(value, dict):
         return value
-    arguments = {key: _build(f"{path}.{key}", item, group) for key, item in value.items() if key != "_target_"}
+    given = {key: _build(f"{path}.{key}", item, group) for key, item in value.items() if key != "_target_"}
     if "_target_" not in value:
-        return arguments
+        return given
     try:
-        return _locate(value["_target_"], group)(**arguments)
+        return _locate(value["_target_"], group)(**given)
     except PmxError:
         raise
     except (TypeError, ValueError) as error:

@@ -54,12 +54,16 @@ def check_data(name: str, overrides: list[str]) -> dict[str, Any]:
     missing = {c: round(float(ticks[c].null_count() / max(1, len(ticks))), 4) for c in history.contract.names}
     constant = [c for c in history.contract.names if ticks[c].drop_nulls().n_unique() <= 1]
     unit = history.contract.life_unit
-    print(f"{history.name}: {admitted.counts['in']:,} rows, {admitted.counts['accepted']:,} accepted, {admitted.counts['quarantined']:,} quarantined")
+    print(
+        f"{history.name}: {admitted.counts['in']:,} rows, {admitted.counts['accepted']:,} accepted, {admitted.counts['quarantined']:,} quarantined"
+    )
     if admitted.counts["quarantined"]:
         reasons = dict(admitted.quarantine.group_by("reason").len().sort("reason").iter_rows())
         print(f"  quarantine in {quarantine}: " + ", ".join(f"{n} {r}" for r, n in reasons.items()))
     own = "" if history.test_assets is None else f", {len(history.test_assets)} of them the source's own test part"
-    print(f"  {assets} {history.noun}{own}; {len(ticks):,} ticks of {history.contract.tick:g} {unit}, {np.min(length)} to {np.max(length)} an asset")
+    print(
+        f"  {assets} {history.noun}{own}; {len(ticks):,} ticks of {history.contract.tick:g} {unit}, {np.min(length)} to {np.max(length)} an asset"
+    )
     print(f"  ends of life: {ended.get('failure', 0)} failures, {ended.get('replacement', 0)} replacements; the others are censored")
     print(f"  missing values: {max(missing.values()):.2%} in the worst channel; constant channels: {', '.join(constant) or 'none'}")
     print(f"  digest {history.digest}")

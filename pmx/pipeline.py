@@ -129,7 +129,9 @@ def run(plan: Plan, tell: Tell) -> Result:
     tell("gates", 4, 4)
 
     found = best.metrics | metrics(rows, contract)
-    tables = ([life_table(rows, contract, protocol)] if rul is not None else []) + [alarm_table([r for r in rows if r.name != "without age"], contract)]
+    tables = ([life_table(rows, contract, protocol)] if rul is not None else []) + [
+        alarm_table([r for r in rows if r.name != "without age"], contract)
+    ]
     evidence = {
         "metrics": {k: None if np.isnan(v) else v for k, v in found.items()},
         "gates": {g.name: {"passed": g.passed, "detail": g.detail, "culprit": g.culprit} for g in gates},
@@ -139,6 +141,6 @@ def run(plan: Plan, tell: Tell) -> Result:
         "test_reads": len(rows),
         **plan.provenance,
     }
-    seal(bundle, core, evidence, card(plan.name, history, winner, best.policy, protocol, {g.name: g.detail for g in gates}, tables))
+    if all(g.passed for g in gates):  # what a gate refused stays unsealed: no device opens it
+        seal(bundle, core, evidence, card(plan.name, history, winner, best.policy, protocol, {g.name: g.detail for g in gates}, tables))
     return Result(history, admitted.counts, trials, winner, bundle, core, played, real, rows, gates, found, tables, offline)
-

@@ -7,7 +7,7 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -21,7 +21,10 @@ HYDRA = "Words after NAME are Hydra's: group=choice, key.sub=value, key=1,2 with
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="pmx", description="From the history of a fleet of machines to a small sealed file that predicts failures on the machine itself.")
+    parser = argparse.ArgumentParser(
+        prog="pmx",
+        description="From the history of a fleet of machines to a small sealed file that predicts failures on the machine itself.",
+    )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--json", action="store_true", help="print one JSON object as the last line")
@@ -31,7 +34,10 @@ def _parser() -> argparse.ArgumentParser:
     def command(name: str, text: str, epilog: str = "") -> argparse.ArgumentParser:
         return commands.add_parser(name, help=text, description=text[0].upper() + text[1:], epilog=epilog, parents=[shared])
 
-    for name, text in (("run", "run an experiment: train, select, package, replay, judge, register"), ("sweep", "run an experiment for several values of a setting")):
+    for name, text in (
+        ("run", "run an experiment: train, select, package, replay, judge, register"),
+        ("sweep", "run an experiment for several values of a setting"),
+    ):
         one = command(name, text, HYDRA)
         one.add_argument("name", metavar="NAME", help="an experiment; a wrong name lists them all")
         one.add_argument("overrides", nargs="*", metavar="key=value", help="changes to its settings")
@@ -72,7 +78,9 @@ def main(argv: list[str] | None = None) -> int:
 def _guarded(options: argparse.Namespace) -> int:
     from pmx.contract import PmxError
 
-    work = {"run": _run, "sweep": _run, "data": _data, "verify": _verify, "compare": _compare, "ui": _ui, "version": _version}[options.command]
+    work = {"run": _run, "sweep": _run, "data": _data, "verify": _verify, "compare": _compare, "ui": _ui, "version": _version}[
+        options.command
+    ]
     try:
         result = work(options)
     except PmxError as error:
@@ -100,7 +108,9 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
     from pmx.contract import UsageError
 
     if any(o.startswith("--experimental-rerun") for o in options.overrides):
-        raise UsageError("--experimental-rerun reads a pickled file, which pmx never does -> run the experiment again with the overrides in .hydra/overrides.yaml")
+        raise UsageError(
+            "--experimental-rerun reads a pickled file, which pmx never does -> run the experiment again with the overrides in .hydra/overrides.yaml"
+        )
     sweep = options.command == "sweep" or any(o in ("-m", "--multirun") for o in options.overrides)
     results = config.launch(options.name, options.overrides, lambda cfg, folder: _job(cfg, folder, options), multirun=sweep)
     if not sweep:
@@ -124,12 +134,23 @@ def _job(cfg: DictConfig, folder: Path, options: argparse.Namespace) -> dict[str
     tracker = Tracker(Path(cfg.tracking.store), cfg.tracking.experiment)
     _report_killed(tracker.mark_killed())
     words = [f"pmx run {options.name}", *options.overrides]
-    plain = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
+    plain: dict[str, Any] = cast(Any, OmegaConf.to_container(cfg, resolve=True, enum_to_str=True))
     revision = _revision()
-    run_id = tracker.start(cfg.name, plain, revision=revision, seeds={"run": cfg.seed}, tags={"pmx.command": " ".join(words)})  # type: ignore[arg-type]
+    run_id = tracker.start(cfg.name, plain, revision=revision, seeds={"run": cfg.seed}, tags={"pmx.command": " ".join(words)})
     provenance = {"run_id": run_id, "git_revision": revision, "experiment": cfg.name, "seed": cfg.seed, "versions": _versions()}
     plan = Plan(
-        cfg.name, parts.source, parts.window, parts.feature, parts.model, parts.alarm, parts.evaluate, dict(cfg.device), folder, str(cfg.on_error), cfg.seed, provenance
+        cfg.name,
+        parts.source,
+        parts.window,
+        parts.feature,
+        parts.model,
+        parts.alarm,
+        parts.evaluate,
+        dict(cfg.device),
+        folder,
+        str(cfg.on_error),
+        cfg.seed,
+        provenance,
     )
     try:
         with Progress(options.quiet) as progress:
@@ -140,9 +161,9 @@ def _job(cfg: DictConfig, folder: Path, options: argparse.Namespace) -> dict[str
     except BaseException as error:
         tracker.fail(run_id, f"{type(error).__name__}: {error}")
         raise
-    tracker.data(run_id, result.history.name, result.history.digest, str(plain["source"].get("root") or "simulated"))  # type: ignore[index]
+    tracker.data(run_id, result.history.name, result.history.digest, str(plain["source"].get("root") or "simulated"))
     for trial in result.trials:
-        tracker.log_candidate(run_id, trial.name, plain["model"][trial.name], trial.metrics)  # type: ignore[index]
+        tracker.log_candidate(run_id, trial.name, plain["model"][trial.name], trial.metrics)
     outcome, refused = _outcome(result, plan, " ".join(words)), result.refused
     summary = {
         "run_id": run_id,
@@ -160,9 +181,11 @@ def _job(cfg: DictConfig, folder: Path, options: argparse.Namespace) -> dict[str
     print(f"{result.tables[-1]}\nGates: " + "  ".join(g.line() for g in result.gates))
     if refused:
         tracker.refuse(run_id, refused.culprit, refused.detail, outcome)
-        error = GateError(f"\n{refused.refusal()}\nNothing was registered. The evidence is in MLflow: pmx ui --experiment {cfg.name}", refused.culprit)
-        error.details = {**summary, "refused_by": refused.culprit, "gate": refused.name}
-        raise error
+        refusal = GateError(
+            f"\n{refused.refusal()}\nNothing was registered. The evidence is in MLflow: pmx ui --experiment {cfg.name}", refused.culprit
+        )
+        refusal.details = {**summary, "refused_by": refused.culprit, "gate": refused.name}
+        raise refusal
     tracker.finish(run_id, outcome)
     version = tracker.register(run_id, cfg.name, result.core) if cfg.tracking.register else ""
     _ending(result, cfg.name, version, tracker.links(run_id))
@@ -177,9 +200,15 @@ def _outcome(result: Result, plan: Any, command: str) -> Outcome:
 
     name, m, unit = result.winner.output, result.metrics, result.history.contract.life_unit
     key = "test/rmse_last_capped" if result.history.contract.clock == "life" else "test/rmse_all_capped"
-    number = f"RMSE {m[key]:.1f} [{m[key + '_lo']:.1f}, {m[key + '_hi']:.1f}] {unit}" if name == "rul" else f"caught {m['test/event_recall']:.0%}"
+    number = (
+        f"RMSE {m[key]:.1f} [{m[key + '_lo']:.1f}, {m[key + '_hi']:.1f}] {unit}"
+        if name == "rul"
+        else f"caught {m['test/event_recall']:.0%}"
+    )
     title = f"{result.history.name} · {result.winner.name} · {number}"
-    gates = "\n".join(f"- {'✓' if g.passed else '✗'} **{g.name}**: {g.detail}" + (f" — culprit {g.culprit}" if g.culprit else "") for g in result.gates)
+    gates = "\n".join(
+        f"- {'✓' if g.passed else '✗'} **{g.name}**: {g.detail}" + (f" — culprit {g.culprit}" if g.culprit else "") for g in result.gates
+    )
     tables = "\n\n".join(f"```\n{t}\n```" for t in result.tables)
     verdict = "All gates passed." if result.refused is None else "Refused: nothing was registered."
     reads = f"Test part met {len(result.rows)} times, once per row."
@@ -199,7 +228,7 @@ def _outcome(result: Result, plan: Any, command: str) -> Outcome:
         gates={g.name: g.passed for g in result.gates},
         figures=ticks,
         files=(quarantine,) if result.counts["quarantined"] else (),
-        bundle=result.bundle,
+        bundle=None if result.refused else result.bundle,
     )
 
 
@@ -217,7 +246,10 @@ def _short(path: Path) -> str:
 
 def _report_killed(killed: list[str]) -> None:
     if killed:
-        print(f"{len(killed)} earlier run{'s' * (len(killed) > 1)} had been killed and {'are' if len(killed) > 1 else 'is'} now marked KILLED", file=sys.stderr)
+        print(
+            f"{len(killed)} earlier run{'s' * (len(killed) > 1)} had been killed and {'are' if len(killed) > 1 else 'is'} now marked KILLED",
+            file=sys.stderr,
+        )
 
 
 def _revision() -> str:
@@ -259,10 +291,12 @@ def _verify(options: argparse.Namespace) -> dict[str, Any]:
     bundle = Bundle.open(options.bundle)
     evidence = bundle.evidence
     if evidence.get("replayed_core_digest") != bundle.core:
-        raise DigestError(f"{options.bundle}: the evidence is about core {str(evidence.get('replayed_core_digest'))[:12]}, the bundle is {bundle.core[:12]} -> pack and replay again")
+        raise DigestError(f"{options.bundle}: the evidence is about another core than {bundle.core[:12]} -> pack and replay again")
     tested = guarded(["selftest", str(options.bundle)], 60.0, lambda *_: None)
     gates = {name: gate["passed"] for name, gate in evidence["gates"].items()}
-    print(f"{bundle.spec.name}: {len(bundle.files)} files as sealed, {bundle.size:,} bytes, core {bundle.core[:12]}, the one that was replayed")
+    print(
+        f"{bundle.spec.name}: {len(bundle.files)} files as sealed, {bundle.size:,} bytes, core {bundle.core[:12]}, the one that was replayed"
+    )
     print("Gates: " + "  ".join(f"{n} {'✓' if ok else '✗'}" for n, ok in gates.items()))
     print(f"Self-test: largest difference {tested['largest_difference']:.3g} (bound {tested['bound']:g}), no golden alarm changed")
     print("Not signed: digests show that nothing changed since it was sealed, not who sealed it")
@@ -280,7 +314,8 @@ def _compare(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _ui(options: argparse.Namespace) -> dict[str, Any]:
-    from pmx.tracking import Tracker, ui
+    from pmx.page import ui
+    from pmx.tracking import Tracker
 
     tracker = Tracker(_store(options.store), options.experiment)
     _report_killed(tracker.mark_killed())

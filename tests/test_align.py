@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pmx.align import Aligner, Ticks, align, tick_of
-from pmx.contract import Channel, Checked, Contract, DataError
+from pmx.contract import Channel, Contract, DataError
+from pmx.judge import Checked
 from pmx.source.ticks import to_ticks
 
 CHANNELS = (Channel("a", unit="-"), Channel("b", unit="-"))

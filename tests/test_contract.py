@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pmx.contract import FLOAT32_LIMIT, Channel, Checker, Contract, DataError, Rows, UsageError
+from pmx.contract import FLOAT32_LIMIT, Channel, Contract, DataError, Rows, UsageError
+from pmx.judge import Checker
 
 PUMP = Contract((Channel("pressure", unit="bar", low=0.0, high=10.0), Channel("flow", unit="l/s")), "h", "calendar")
 T0 = "2026-01-01T00:00:00Z"

@@ -19,10 +19,14 @@ def _parser() -> argparse.ArgumentParser:
     shared.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     shared.add_argument("--quiet", action="store_true", help="print no progress")
     shared.add_argument("--debug", action="store_true", help="show tracebacks; scores in this process, without a deadline")
-    shared.add_argument("--deadline", type=float, default=60.0, metavar="SECONDS", help="longest silence of the scoring process before it is ended (60)")
+    shared.add_argument(
+        "--deadline", type=float, default=60.0, metavar="SECONDS", help="longest silence of the scoring process before it is ended (60)"
+    )
     shared.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)  # the child process of guard.py
     one = commands.add_parser("replay", parents=[shared], help="readings from a CSV file through the bundle; prints the alarm log")
-    one.add_argument("--input", type=Path, required=True, metavar="FILE.csv", help="columns asset, time and the channels of the bundle's card")
+    one.add_argument(
+        "--input", type=Path, required=True, metavar="FILE.csv", help="columns asset, time and the channels of the bundle's card"
+    )
     one.add_argument("--output", type=Path, metavar="FILE.csv", help="write every verdict there")
     commands.add_parser("selftest", parents=[shared], help="the golden vectors through the bundle; refuses when they differ here")
     two = commands.add_parser("measure", parents=[shared], help="size, memory and time of a step on this machine")
@@ -85,7 +89,10 @@ def _replay(options: argparse.Namespace, send: Any) -> dict[str, Any]:
     played = replay(bundle, read_csv(options.input, bundle.spec.contract), lambda *at: send("progress", at))
     log, refused = played.alarm_log(), played.breaches
     for alarm in log:
-        send("text", f"{alarm['asset']}  raised {alarm['raised']}  " + (f"cleared {alarm['cleared']}" if alarm["cleared"] else "still standing"))
+        send(
+            "text",
+            f"{alarm['asset']}  raised {alarm['raised']}  " + (f"cleared {alarm['cleared']}" if alarm["cleared"] else "still standing"),
+        )
     if refused:
         quarantine = options.input.with_suffix(".quarantine.csv")
         write_quarantine(quarantine, refused)
@@ -114,7 +121,10 @@ def _selftest(options: argparse.Namespace, send: Any) -> dict[str, Any]:
     from pmx.edge.selftest import selftest
 
     result = selftest(Bundle.open(options.bundle))
-    send("text", f"Self-test passed: largest difference {result['largest_difference']:.3g} (bound {result['bound']:g}), no golden alarm changed")
+    send(
+        "text",
+        f"Self-test passed: largest difference {result['largest_difference']:.3g} (bound {result['bound']:g}), no golden alarm changed",
+    )
     return result
 
 
@@ -123,7 +133,9 @@ def _measure(options: argparse.Namespace, send: Any) -> dict[str, Any]:
     from pmx.edge.selftest import measure
 
     result: dict[str, Any] = measure(Bundle.open(options.bundle, options.packed_as))
-    send("text", f"{result['bytes']:,} bytes, {result['resident_mb']} MB resident, step p50 {result['p50_ms']} ms, p99 {result['p99_ms']} ms")
+    send(
+        "text", f"{result['bytes']:,} bytes, {result['resident_mb']} MB resident, step p50 {result['p50_ms']} ms, p99 {result['p99_ms']} ms"
+    )
     return result
 
 

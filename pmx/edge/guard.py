@@ -39,7 +39,10 @@ def guarded(arguments: list[str], deadline: float, show: Show) -> dict[str, Any]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, encoding="utf-8")
     lines: queue.Queue[str | None] = queue.Queue()
     complaints: list[str] = []
-    readers = [threading.Thread(target=_listen, args=(child, lines), daemon=True), threading.Thread(target=_collect, args=(child, complaints), daemon=True)]
+    readers = [
+        threading.Thread(target=_listen, args=(child, lines), daemon=True),
+        threading.Thread(target=_collect, args=(child, complaints), daemon=True),
+    ]
     for reader in readers:
         reader.start()
     try:
@@ -51,7 +54,9 @@ def guarded(arguments: list[str], deadline: float, show: Show) -> dict[str, Any]
                 raise _error(value)
             show(kind, value)
     except queue.Empty:
-        raise HangError(f"no progress within {deadline:g} s: the scoring process was ended -> do not use this bundle, or raise --deadline") from None
+        raise HangError(
+            f"no progress within {deadline:g} s: the scoring process was ended -> do not use this bundle, or raise --deadline"
+        ) from None
     finally:
         child.kill()
         child.wait()

@@ -12,9 +12,10 @@ import numpy as np
 
 from pmx.align import Ticks, align, time_text
 from pmx.bundle import Bundle
-from pmx.contract import Breach, Checker, Contract, Rows
+from pmx.contract import Contract, Rows
 from pmx.edge.step import Stepper
 from pmx.edge.table import replacing
+from pmx.judge import Breach, Checker
 
 Progress = Callable[[str, int, int], None]  # what, done, in all
 
@@ -80,7 +81,9 @@ def replay(bundle: Bundle, rows: Rows, progress: Progress | None = None) -> Repl
     return replay_ticks(bundle, align(contract, checked), checked.breaches, len(rows), progress)
 
 
-def replay_ticks(bundle: Bundle, ticks: Ticks, breaches: tuple[Breach, ...] = (), rows: int = 0, progress: Progress | None = None) -> Replayed:
+def replay_ticks(
+    bundle: Bundle, ticks: Ticks, breaches: tuple[Breach, ...] = (), rows: int = 0, progress: Progress | None = None
+) -> Replayed:
     """Replays readings that are aligned already; all assets advance by step rank, in one batch."""
     stepper, assets = Stepper(bundle, len(ticks.assets)), range(len(ticks.assets))
     names = stepper.spec.outputs
@@ -89,7 +92,9 @@ def replay_ticks(bundle: Bundle, ticks: Ticks, breaches: tuple[Breach, ...] = ()
     standing: list[list[bool]] = [[] for _ in assets]
     longest, begin = max(map(len, ticks.values), default=0), time.perf_counter()
     for rank, scored in stepper.through(ticks):
-        values = {n: scored.verdict.contribution if n == "contribution" else scored.verdict.output(n) for n in names} if len(scored.on) else {}
+        values = (
+            {n: scored.verdict.contribution if n == "contribution" else scored.verdict.output(n) for n in names} if len(scored.on) else {}
+        )
         for j, i in enumerate(scored.on.tolist()):
             at[i].append(int(ticks.start[i]) + rank)
             standing[i].append(bool(scored.standing[j]))

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnxruntime
 
-from pmx.align import Ticks
 from pmx.alarm.state import AlarmState, Policy
+from pmx.align import Ticks
 from pmx.bundle import Bundle
 from pmx.contract import IncompatibleError, Verdict
 
@@ -24,7 +24,9 @@ def session(graph: bytes) -> onnxruntime.InferenceSession:
     try:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises a class of its own for each status code
-        raise IncompatibleError(f"onnxruntime {onnxruntime.__version__} cannot load the graph: {error} -> update onnxruntime, or pack again") from None
+        raise IncompatibleError(
+            f"onnxruntime {onnxruntime.__version__} cannot load the graph: {error} -> update onnxruntime, or pack again"
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,9 @@ class Stepper:
         self.graph = session(bundle.files["model.onnx"])
         self.names = [o.name for o in self.graph.get_outputs()]
         if "memory_next" not in self.names or not set(self.spec.outputs) <= set(self.names):
-            raise IncompatibleError(f"the graph gives {', '.join(self.names)}, the spec promises {', '.join(self.spec.outputs)} -> pack again")
+            raise IncompatibleError(
+                f"the graph gives {', '.join(self.names)}, the spec promises {', '.join(self.spec.outputs)} -> pack again"
+            )
         self.alarm = AlarmState(Policy(**bundle.policy), assets)
         self.memory = bundle.memory(assets)
         self._window = np.full((assets, self.spec.window, len(self.spec.contract.channels)), np.nan, np.float32)

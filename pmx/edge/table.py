@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pmx.contract import Breach, Contract, DataError, Rows
+from pmx.contract import Contract, DataError, Rows
+from pmx.judge import Breach
 
 QUARANTINE = ("file", "row", "asset", "channel", "reason", "value")
 

@@ -15,7 +15,9 @@ def nasa(error: np.ndarray) -> np.ndarray:
     return np.exp(np.where(error < 0, -error / 13, error / 10)) - 1
 
 
-def life_metrics(rul: list[np.ndarray], tick: list[np.ndarray], truth: Truth, protocol: Protocol, tick_length: float) -> dict[str, Interval]:
+def life_metrics(
+    rul: list[np.ndarray], tick: list[np.ndarray], truth: Truth, protocol: Protocol, tick_length: float
+) -> dict[str, Interval]:
     """Errors of estimates in the life unit, float [time] per asset.
 
     `last`: at each asset's last tick. `all`: at every tick. `capped`: truth and estimate at most the cap; `raw`: as they are.

@@ -23,13 +23,18 @@ def _figure(title: str, x: str, y: str) -> tuple[Figure, Axes]:
 
 def _lives(played: Replayed, truth: Truth, protocol: Protocol) -> list[tuple[np.ndarray, np.ndarray]]:
     length = played.contract.tick
-    return [(truth.life(t.astype(float), i, protocol.cap / length)[1] * length, np.clip(played.outputs["rul"][i], 0, protocol.cap)) for i, t in enumerate(played.tick)]
+    return [
+        (truth.life(t.astype(float), i, protocol.cap / length)[1] * length, np.clip(played.outputs["rul"][i], 0, protocol.cap))
+        for i, t in enumerate(played.tick)
+    ]
 
 
 def error_by_life(played: Replayed, truth: Truth, protocol: Protocol) -> Figure:
     """Estimated less true RUL over the true one, all test ticks: median and the middle 80 %."""
     unit = played.contract.life_unit
-    figure, axes = _figure("Error by true remaining life, winner replayed", f"true RUL, capped at {protocol.cap:g} [{unit}]", f"estimated − true [{unit}]")
+    figure, axes = _figure(
+        "Error by true remaining life, winner replayed", f"true RUL, capped at {protocol.cap:g} [{unit}]", f"estimated − true [{unit}]"
+    )
     pairs = _lives(played, truth, protocol)
     true, said = (np.concatenate([p[k] for p in pairs]) for k in (0, 1))
     known = ~np.isnan(true) & ~np.isnan(said)
@@ -79,7 +84,9 @@ def trajectories(played: Replayed, truth: Truth, protocol: Protocol, most: int =
 
 def device_against_model(device: np.ndarray, offline: np.ndarray, output: str) -> Figure:
     """Every verdict of the replay against the same model's own, float32 [row] both."""
-    figure, axes = _figure("Parity: the shipped bundle against the trained model", f"{output}, computed offline", f"{output}, replayed by the device code")
+    figure, axes = _figure(
+        "Parity: the shipped bundle against the trained model", f"{output}, computed offline", f"{output}, replayed by the device code"
+    )
     axes.plot([np.nanmin(offline), np.nanmax(offline)], [np.nanmin(offline), np.nanmax(offline)], color=INK, linewidth=0.8)
     axes.plot(offline, device, ".", color=ACCENT, markersize=2)
     differs = int((~((offline == device) | (np.isnan(offline) & np.isnan(device)))).sum())

@@ -47,7 +47,13 @@ class Row:
 
 
 def row(
-    name: str, rul: list[np.ndarray] | None, standing: list[np.ndarray] | None, tick: list[np.ndarray], truth: Truth, protocol: Protocol, contract: Contract
+    name: str,
+    rul: list[np.ndarray] | None,
+    standing: list[np.ndarray] | None,
+    tick: list[np.ndarray],
+    truth: Truth,
+    protocol: Protocol,
+    contract: Contract,
 ) -> Row:
     """Evaluates RUL float [time] and alarms bool [time] per asset at the ticks int64 [time]; either may be None."""
     life = life_metrics(rul, tick, truth, protocol, contract.tick) if rul is not None else {}

@@ -28,11 +28,18 @@ class FeatureSet:
         10
     """
 
+    contract_: Contract
+    normalise_: RegimeScore
+    channels_: list[str]
+    names_: list[str]
+
     def __init__(self, normalise: RegimeScore, kernels: list[Kernel]) -> None:
         labels = [k.label for k in kernels]
         twice = {n for n in labels if labels.count(n) > 1}
         if twice or not kernels:
-            raise UsageError(f"feature.kernels: {'given twice: ' + ', '.join(sorted(twice)) if twice else 'empty'} -> name each kernel once")
+            raise UsageError(
+                f"feature.kernels: {'given twice: ' + ', '.join(sorted(twice)) if twice else 'empty'} -> name each kernel once"
+            )
         self.normalise, self.kernels = normalise, list(kernels)
 
     def without_age(self) -> FeatureSet:
@@ -56,7 +63,7 @@ class FeatureSet:
     @property
     def slots(self) -> int:
         """M: memory values per asset."""
-        return sum(sum(k.slots(len(self.channels_))) for k in self.kernels)
+        return sum(width for k in self.kernels for width in k.slots(len(self.channels_)))
 
     def kernel_of(self, feature: int) -> Kernel:
         """The kernel that a column of the feature vector comes from."""
@@ -98,4 +105,3 @@ class FeatureSet:
         columns = op.pad(departure, op.const([0, 0, 0, 1]), op.const(np.float32(0)))
         order = [self.channels_.index(n) if n in self.channels_ else len(self.channels_) for n in self.contract_.names]
         return op.gather(columns, op.const(np.array(order)), axis=1)
-

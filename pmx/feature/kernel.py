@@ -127,7 +127,9 @@ class Deviation(Kernel):
 
     def _two_passes(self, z: pl.Series) -> pl.Series:
         padded = np.concatenate([np.full(self.window - 1, np.nan), z.to_numpy()])
-        x = np.ascontiguousarray(np.lib.stride_tricks.sliding_window_view(padded, self.window).T)  # [time in window, tick]: adds oldest first, as the graph
+        x = np.ascontiguousarray(
+            np.lib.stride_tricks.sliding_window_view(padded, self.window).T
+        )  # [time in window, tick]: adds oldest first, as the graph
         seen = ~np.isnan(x)
         count = seen.sum(0)
         mean = np.divide(np.where(seen, x, 0.0).sum(0), count, out=np.full(len(z), np.nan), where=count > 0)

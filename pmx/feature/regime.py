@@ -40,6 +40,13 @@ class RegimeScore:
         20.0
     """
 
+    settings_: list[str]
+    channels_: list[str]
+    range_: np.ndarray  # float64 [setting]
+    centre_: np.ndarray  # float64 [regime, setting]
+    mean_: np.ndarray  # float64 [regime, channel]
+    scale_: np.ndarray  # float64 [regime, channel], infinite where constant
+
     def __init__(self, most: int = 8, tolerance: float = 0.02, clip: float = 20.0, seed: int = 0) -> None:
         self.most, self.tolerance, self.clip, self.seed = most, tolerance, clip, seed
 

@@ -16,7 +16,13 @@ LABEL_RULE = "a label belongs to the time of the newest reading of its window"
 
 
 def look_ahead(
-    readings: pl.DataFrame, contract: Contract, features: FeatureSet, ticks: pl.DataFrame, labels: Labels, failed_at: dict[str, float], seed: int = 0
+    readings: pl.DataFrame,
+    contract: Contract,
+    features: FeatureSet,
+    ticks: pl.DataFrame,
+    labels: Labels,
+    failed_at: dict[str, float],
+    seed: int = 0,
 ) -> Gate:
     """Checks the path that training used, on some assets and moments: alignment, missing ticks, features; then the labels.
 
@@ -78,7 +84,9 @@ def _culprit(asset: str, tick: np.ndarray, differs: np.ndarray, features: Featur
     row, column = np.argwhere(differs)[-1]
     kernel = features.kernel_of(int(np.flatnonzero(differs.any(0))[0]))
     detail = f"feature {features.names_[column]} of asset {asset} at tick {tick[row]} changed when later readings were {how}; {differs.sum():,} values changed"
-    return Gate("look-ahead", False, detail, culprit=f"kernel {kernel.label} ({type(kernel).__module__}.{type(kernel).__name__})", rule=RULE)
+    return Gate(
+        "look-ahead", False, detail, culprit=f"kernel {kernel.label} ({type(kernel).__module__}.{type(kernel).__name__})", rule=RULE
+    )
 
 
 def _late_label(ticks: pl.DataFrame, labels: Labels, failed_at: dict[str, float], contract: Contract) -> tuple[str, str] | None:

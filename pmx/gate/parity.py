@@ -7,8 +7,8 @@ import onnxruntime
 import polars as pl
 from spox import Tensor, argument, build
 
-from pmx.align import Ticks
 from pmx.alarm.state import Policy
+from pmx.align import Ticks
 from pmx.bundle import Bundle
 from pmx.contract import Contract
 from pmx.edge.replay import Replayed
@@ -53,7 +53,9 @@ def fixtures(frame: pl.DataFrame, contract: Contract, seed: int = 0) -> pl.DataF
     made = {
         "constant": base.with_columns([pl.col(c).drop_nulls().first().alias(c) for c in measured]),
         "no values": base.with_columns(pl.lit(None, pl.Float32).alias(measured[0])),
-        "spike": base.with_columns([pl.when(row == len(base) // 2).then(pl.lit(1e9, pl.Float32)).otherwise(pl.col(c)).alias(c) for c in measured]),
+        "spike": base.with_columns(
+            [pl.when(row == len(base) // 2).then(pl.lit(1e9, pl.Float32)).otherwise(pl.col(c)).alias(c) for c in measured]
+        ),
         "offset": base.with_columns([(pl.col(c) + 1e4).alias(c) for c in measured]),
         "missing": base.with_columns(holes),
         "settings missing": base.with_columns([pl.lit(None, pl.Float32).alias(c.name) for c in contract.channels if c.role == "setting"]),
@@ -63,7 +65,9 @@ def fixtures(frame: pl.DataFrame, contract: Contract, seed: int = 0) -> pl.DataF
     return pl.concat(named).sort("asset", "tick")
 
 
-def parity(fitted: Fitted, policy: Policy, protocol: Protocol, frame: pl.DataFrame, played: Replayed, verdicts: np.ndarray, seed: int = 0) -> Gate:
+def parity(
+    fitted: Fitted, policy: Policy, protocol: Protocol, frame: pl.DataFrame, played: Replayed, verdicts: np.ndarray, seed: int = 0
+) -> Gate:
     """Compares the Polars path with the step graph, and the shipped bundle's verdicts with the model's own.
 
     Args:
@@ -91,8 +95,16 @@ def parity(fitted: Fitted, policy: Policy, protocol: Protocol, frame: pl.DataFra
     equal = 1 - unequal / total
     apart = _relative(np.concatenate(played.outputs[fitted.output]), verdicts)
     head = _head_difference(fitted, fitted.table(frame), seed)
-    figures = {"bit_equal": equal, "compared": float(total), "leaf_changes": float(changed), "verdict_difference": apart, "head_difference": head}
-    detail = f"{equal:.6%} of {total:,} features bit-equal, {changed} tree leaves changed, verdicts differ by at most {max(apart, head):.2g}"
+    figures = {
+        "bit_equal": equal,
+        "compared": float(total),
+        "leaf_changes": float(changed),
+        "verdict_difference": apart,
+        "head_difference": head,
+    }
+    detail = (
+        f"{equal:.6%} of {total:,} features bit-equal, {changed} tree leaves changed, verdicts differ by at most {max(apart, head):.2g}"
+    )
     if equal < LEAST_EQUAL or changed or not max(apart, head) <= BOUND:
         culprit = worst[0] or f"model {fitted.name}"
         return Gate("parity", False, detail, culprit=culprit, rule=RULE, figures=figures)

@@ -27,7 +27,9 @@ class Autoencoder(Model):
 
     task = "anomaly"
 
-    def __init__(self, hidden: list[int] | None = None, epochs: int = 20, patience: int = 4, learning_rate: float = 0.003, seed: int = 0) -> None:
+    def __init__(
+        self, hidden: list[int] | None = None, epochs: int = 20, patience: int = 4, learning_rate: float = 0.003, seed: int = 0
+    ) -> None:
         self.hidden = [48, 12, 48] if hidden is None else list(hidden)
         self.epochs, self.patience, self.learning_rate, self.seed = epochs, patience, learning_rate, seed
 

@@ -16,6 +16,7 @@ import pytorch_lightning as lightning
 import spox.opset.ai.onnx.v20 as op
 import torch
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from spox import Var
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler, TensorDataset
 
@@ -97,7 +98,7 @@ class _Network(lightning.LightningModule):
         x, y = batch
         self.log("inner_loss", torch.nn.functional.mse_loss(self.net(x), y), batch_size=len(x))
 
-    def configure_optimizers(self) -> dict[str, object]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         optimiser = torch.optim.AdamW(self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=self.learning_rate, total_steps=self.steps)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
@@ -110,7 +111,15 @@ def _batches(x: np.ndarray, y: np.ndarray, size: int, shuffle: bool) -> DataLoad
 
 
 def train(
-    x: np.ndarray, y: np.ndarray | None, asset: np.ndarray, hidden: list[int], epochs: int, patience: int, learning_rate: float, noise: float, seed: int
+    x: np.ndarray,
+    y: np.ndarray | None,
+    asset: np.ndarray,
+    hidden: list[int],
+    epochs: int,
+    patience: int,
+    learning_rate: float,
+    noise: float,
+    seed: int,
 ) -> Layers:
     """Fits a dense network from features float32 [row, feature] to targets float64 [row, out]; without targets, to its own inputs.
 

@@ -29,7 +29,13 @@ class Mlp(Model):
     task = "rul"
 
     def __init__(
-        self, hidden: list[int] | None = None, epochs: int = 30, patience: int = 6, learning_rate: float = 0.003, noise: float = 0.1, seed: int = 0
+        self,
+        hidden: list[int] | None = None,
+        epochs: int = 30,
+        patience: int = 6,
+        learning_rate: float = 0.003,
+        noise: float = 0.1,
+        seed: int = 0,
     ) -> None:
         self.hidden = [64, 32] if hidden is None else list(hidden)
         self.epochs, self.patience, self.learning_rate, self.noise, self.seed = epochs, patience, learning_rate, noise, seed

@@ -16,10 +16,17 @@ def card(name: str, history: History, winner: Fitted, policy: Policy, protocol: 
         tables: plain-text tables of the test part.
     """
     unit = history.contract.life_unit
-    says = f"remaining useful life in {unit}, at most {protocol.cap:g}" if winner.output == "rul" else "an anomaly score, 0..1, higher = worse"
-    knows = "counts the asset's age from its first reading" if any(k.reads_age for k in winner.features.kernels) else "does not know the asset's age"
+    says = (
+        f"remaining useful life in {unit}, at most {protocol.cap:g}" if winner.output == "rul" else "an anomaly score, 0..1, higher = worse"
+    )
+    knows = (
+        "counts the asset's age from its first reading"
+        if any(k.reads_age for k in winner.features.kernels)
+        else "does not know the asset's age"
+    )
     channels = "\n".join(
-        f"| {c.name} | {c.unit} | {c.role} | {'–' if c.low is None else f'{c.low:g}'} | {'–' if c.high is None else f'{c.high:g}'} |" for c in history.contract.channels
+        f"| {c.name} | {c.unit} | {c.role} | {'–' if c.low is None else f'{c.low:g}'} | {'–' if c.high is None else f'{c.high:g}'} |"
+        for c in history.contract.channels
     )
     tested = "\n\n".join(f"```\n{t}\n```" for t in tables)
     passed = "\n".join(f"- {gate}: {found}" for gate, found in gates.items())
@@ -27,7 +34,8 @@ def card(name: str, history: History, winner: Fitted, policy: Policy, protocol: 
 
 States {says}, once per tick of {history.contract.tick:g} {unit}; {knows}. Model: {winner.name}. Fitted on {history.name} (data digest {history.digest[:12]}).
 
-Alarm: raised when {policy.k} of the last {policy.n} verdicts of `{policy.output}` lie {policy.worse} {policy.raise_at:g}, cleared when as many lie beyond {policy.clear_at:g};
+Alarm: raised when {policy.k} of the last {policy.n} verdicts of `{policy.output}` lie {policy.worse} {policy.raise_at:g},
+cleared when as many lie beyond {policy.clear_at:g};
 set on validation for a horizon of {protocol.horizon:g} {unit} and a lead of {protocol.lead:g} {unit}.
 
 ## Readings

@@ -26,7 +26,9 @@ def seal(folder: Path, core: str, evidence: dict[str, Any], card: str) -> None:
     files["card.md"] = card.encode()
     files["sbom.cdx.json"] = to_json(_bill(core))
     hashes = {name: digest(data) for name, data in files.items()}
-    files["manifest.json"] = to_json({"format": FORMAT, "name": bundle.spec.name, "version": pmx.__version__, "core_digest": core, "files": hashes})
+    files["manifest.json"] = to_json(
+        {"format": FORMAT, "name": bundle.spec.name, "version": pmx.__version__, "core_digest": core, "files": hashes}
+    )
     for name in ("evidence.json", "card.md", "sbom.cdx.json", "manifest.json"):
         part = folder.parent / f".{name}.{os.getpid()}.part"
         part.write_bytes(files[name])
@@ -36,7 +38,8 @@ def seal(folder: Path, core: str, evidence: dict[str, Any], card: str) -> None:
 def _bill(core: str) -> dict[str, Any]:
     """CycloneDX 1.6: the model and the libraries a device runs it with. Its serial number follows from the core digest."""
     libraries = [
-        {"type": "library", "name": n, "version": version(n), "purl": f"pkg:pypi/{n}@{version(n)}", "bom-ref": n} for n in ("numpy", "onnxruntime")
+        {"type": "library", "name": n, "version": version(n), "purl": f"pkg:pypi/{n}@{version(n)}", "bom-ref": n}
+        for n in ("numpy", "onnxruntime")
     ]
     return {
         "bomFormat": "CycloneDX",

@@ -54,7 +54,9 @@ def task_of(models: dict[str, Model]) -> str:
     return tasks.pop()
 
 
-def out_of_fold(models: dict[str, Model], features: FeatureSet, training: Training, split: Split, protocol: Protocol, tell: Tell) -> dict[str, np.ndarray]:
+def out_of_fold(
+    models: dict[str, Model], features: FeatureSet, training: Training, split: Split, protocol: Protocol, tell: Tell
+) -> dict[str, np.ndarray]:
     """Scores of every training tick by a model that did not see its fold, float64 [row] per candidate; NaN where no fold predicts.
 
     The normalisation is fitted inside each fold too.
@@ -81,7 +83,9 @@ def try_out(name: str, model: Model, scores: np.ndarray, training: Training, pro
     rows = [np.flatnonzero(asset == a) for a in training.truth.assets]
     family = alarm.family("rul" if model.task == "rul" else "anomaly_score", protocol.horizon)
     tick = training.ticks["tick"].to_numpy()
-    policy, counts = set_limits(family, [verdict[r] for r in rows], [tick[r] for r in rows], training.truth, protocol, length, alarm.most_false)
+    policy, counts = set_limits(
+        family, [verdict[r] for r in rows], [tick[r] for r in rows], training.truth, protocol, length, alarm.most_false
+    )
     metrics = {
         "validation/event_recall": counts.recall()[0],
         "validation/n_failures": float(counts.counted.sum()),
@@ -94,7 +98,9 @@ def try_out(name: str, model: Model, scores: np.ndarray, training: Training, pro
         cuts = pseudo_test(asset, training.labels.rul / length, seed)
         cuts = cuts[~np.isnan(verdict[cuts])]
         if not len(cuts):
-            raise DataError("no training asset is long enough to validate on: 20 ticks of history and 5 to 150 ticks of life left are needed")
+            raise DataError(
+                "no training asset is long enough to validate on: 20 ticks of history and 5 to 150 ticks of life left are needed"
+            )
         error = verdict[cuts] - target[cuts]
         every = (verdict - target)[~np.isnan(verdict) & ~np.isnan(target)]
         metrics["validation/rmse_cut_capped"] = float(np.sqrt(np.mean(error**2)))

@@ -12,7 +12,13 @@ from pmx.evaluate.protocol import Protocol, Truth
 
 
 def set_limits(
-    family: Sequence[Policy], values: list[np.ndarray], tick: list[np.ndarray], truth: Truth, protocol: Protocol, tick_length: float, most_false: float
+    family: Sequence[Policy],
+    values: list[np.ndarray],
+    tick: list[np.ndarray],
+    truth: Truth,
+    protocol: Protocol,
+    tick_length: float,
+    most_false: float,
 ) -> tuple[Policy, EventCounts]:
     """Picks one policy of a family, and returns it with what it does on validation.
 

@@ -61,10 +61,14 @@ def truth(ticks: pl.DataFrame, events: pl.DataFrame, contract: Contract, counts:
         counts: bool [row], the ticks that an evaluation looks at; assets without any are left out.
         known_by: ticks since the clock's zero; what became known later is not used.
     """
-    looked = ticks.with_columns(counts=pl.Series(counts)).group_by("asset").agg(
-        born=pl.col("tick").min().cast(pl.Float64), begins=pl.col("tick").filter(pl.col("counts")).min().cast(pl.Float64)
+    looked = (
+        ticks.with_columns(counts=pl.Series(counts))
+        .group_by("asset")
+        .agg(born=pl.col("tick").min().cast(pl.Float64), begins=pl.col("tick").filter(pl.col("counts")).min().cast(pl.Float64))
     )
-    table = looked.filter(pl.col("begins").is_not_null()).join(ends_of(ticks, events, contract, known_by), on="asset", how="left").sort("asset")
+    table = (
+        looked.filter(pl.col("begins").is_not_null()).join(ends_of(ticks, events, contract, known_by), on="asset", how="left").sort("asset")
+    )
     end, failed = table["end"].fill_null(np.nan).to_numpy(), (table["event"] == "failure").fill_null(False).to_numpy()
     seen = np.where(np.isnan(end), table["seen"].to_numpy(), end)
     return Truth(table["asset"].to_list(), np.where(failed, end, np.nan), seen, table["begins"].to_numpy(), table["born"].to_numpy())

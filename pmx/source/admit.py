@@ -7,23 +7,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from pmx.contract import (
-    BLANKS,
-    INFINITY,
-    MISSING,
-    NEVER,
-    NUMBER,
-    TIME,
-    Breach,
-    Contract,
-    DataError,
-    Rows,
-    Rule,
-    UsageError,
-    breaches,
-    refusal,
-)
+from pmx.contract import BLANKS, INFINITY, MISSING, NEVER, NUMBER, TIME, Contract, DataError, Rows, Rule, UsageError
 from pmx.edge.table import QUARANTINE, replacing
+from pmx.judge import Breach, breaches, refusal
 from pmx.source import Admitted
 
 PLACE = ("file", "row", "asset", "time")

@@ -66,7 +66,13 @@ class Cmapss(Source):
                 digest.update(file.read_bytes())
                 table = _scan(file, f"{subset}-{part}-")
                 rows.append(table)
-                ends = table.group_by("asset").agg(pl.col("time").str.strip_chars().cast(pl.Float64, strict=False).max()).drop_nulls().sort("asset").collect()
+                ends = (
+                    table.group_by("asset")
+                    .agg(pl.col("time").str.strip_chars().cast(pl.Float64, strict=False).max())
+                    .drop_nulls()
+                    .sort("asset")
+                    .collect()
+                )
                 if part == "test":
                     left = self._file(f"RUL_{subset}.txt")
                     digest.update(left.read_bytes())
@@ -122,8 +128,12 @@ def _scan(file: Path, prefix: str) -> pl.LazyFrame:
     names = ["asset", "time", *CONTRACT.names]
     if width < len(names):
         raise DataError(f"{file}, row 1: {width} columns, expected {len(names)} separated by single spaces -> is this a C-MAPSS file?")
-    names += [f"column_{i}" for i in range(len(names) + 1, width + 1)]  # empty in the official files; a value there is refused as an unknown channel
-    table = pl.scan_csv(file, separator=" ", has_header=False, schema=dict.fromkeys(names, pl.String), row_index_name="row", row_index_offset=1)
+    names += [
+        f"column_{i}" for i in range(len(names) + 1, width + 1)
+    ]  # empty in the official files; a value there is refused as an unknown channel
+    table = pl.scan_csv(
+        file, separator=" ", has_header=False, schema=dict.fromkeys(names, pl.String), row_index_name="row", row_index_offset=1
+    )
     number = pl.col("asset").str.strip_chars()
     asset = pl.when(number != "").then(pl.lit(prefix) + number.str.zfill(3))
     return table.with_columns(pl.lit(str(file)).alias("file"), pl.col("row").cast(pl.Int64), asset.alias("asset"))
@@ -133,6 +143,8 @@ def _engine(rng: np.random.Generator, engine: int, life: int, seen: int) -> list
     share = np.arange(1, seen + 1) / life
     settings = np.c_[0.002 * rng.normal(size=seen), 0.0003 * rng.normal(size=seen), np.full(seen, 100.0)]
     base = 500.0 + 10 * np.arange(len(MEASUREMENTS)) + rng.normal(size=len(MEASUREMENTS))
-    drift = np.where(np.arange(len(MEASUREMENTS)) % 3 == 0, 0.0, 1.0) * (4 * share[:, None] ** 3 + 0.5 * rng.normal(size=(seen, len(MEASUREMENTS))))
+    drift = np.where(np.arange(len(MEASUREMENTS)) % 3 == 0, 0.0, 1.0) * (
+        4 * share[:, None] ** 3 + 0.5 * rng.normal(size=(seen, len(MEASUREMENTS)))
+    )
     values = np.c_[settings, base + drift]
     return [f"{engine} {cycle} " + " ".join(f"{v:.4f}" for v in row) + "  \n" for cycle, row in enumerate(values, 1)]

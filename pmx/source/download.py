@@ -46,7 +46,9 @@ def fetch_zip(url: str, folder: Path, wanted: dict[str, str | None]) -> dict[str
     for name, digest in digests.items():
         expected = wanted[name] or recorded.get(name)
         if expected and digest != expected:
-            raise DigestError(f"{name} from {url} has SHA-256 {digest}, expected {expected} -> the file was changed at its home; do not use it")
+            raise DigestError(
+                f"{name} from {url} has SHA-256 {digest}, expected {expected} -> the file was changed at its home; do not use it"
+            )
     for name, data in found.items():
         with replacing(folder / name) as part:
             part.write_bytes(data)

@@ -105,7 +105,9 @@ class Synthetic(Source):
         """Writes `readings.csv`, `orders.csv` (the work-order log) and `truth.csv`."""
         folder.mkdir(parents=True, exist_ok=True)
         history = self.load()
-        history.rows.drop("file", "row").collect().write_csv(folder / "readings.csv", datetime_format="%Y-%m-%dT%H:%M:%SZ", float_precision=4)
+        history.rows.drop("file", "row").collect().write_csv(
+            folder / "readings.csv", datetime_format="%Y-%m-%dT%H:%M:%SZ", float_precision=4
+        )
         history.events.write_csv(folder / "orders.csv", datetime_format="%Y-%m-%dT%H:%M:%SZ")
         self.truth().write_csv(folder / "truth.csv", datetime_format="%Y-%m-%dT%H:%M:%SZ")
 
@@ -126,7 +128,9 @@ class Synthetic(Source):
         readings, orders = folder / "readings.csv", folder / "orders.csv"
         for file in (readings, orders):
             if not file.is_file():
-                raise DataError(f"{file}: no such file -> point source.root to a folder with readings.csv and orders.csv, or leave it out to simulate")
+                raise DataError(
+                    f"{file}: no such file -> point source.root to a folder with readings.csv and orders.csv, or leave it out to simulate"
+                )
         header = readings.open(encoding="utf-8").readline().strip().split(",")
         rows = pl.scan_csv(readings, schema=dict.fromkeys(header, pl.String), row_index_name="row", row_index_offset=2)
         rows = rows.with_columns(pl.lit(str(readings)).alias("file"), pl.col("row").cast(pl.Int64))
@@ -152,7 +156,7 @@ class Synthetic(Source):
         ticks = max(end, 8)
         commissioned = START + np.timedelta64(int(rng.integers(0, 365 * 4)) * MICROSECONDS["h"] * 6, "us")
         step = int(self.tick * MICROSECONDS["h"])
-        edge = -(-commissioned.astype(np.int64) // step) * step  # readings fall on the tick grid
+        edge = int(-(-commissioned.astype(np.int64) // step) * step)  # readings fall on the tick grid
         share = np.minimum(wear[:ticks] / threshold, 1.0)
         values = self._values(rng, duty[:ticks], share)
         at = edge + step * np.arange(1, ticks + 1)

@@ -73,7 +73,9 @@ def label(ticks: pl.DataFrame, events: pl.DataFrame, contract: Contract, known_b
 def ends_of(ticks: pl.DataFrame, events: pl.DataFrame, contract: Contract, known_by: float | None) -> pl.DataFrame:
     """Per asset of the ticks: `seen` (its last tick), `end` (its first failure or replacement, null = none known) and `event`."""
     ends = events.filter(pl.col("event").is_in(ENDS))
-    ends = ends.with_columns(**{c: pl.Series(contract.ticks_of(ends[c].to_physical().to_numpy())) for c in ("time", "known_at")}).sort("time")
+    ends = ends.with_columns(**{c: pl.Series(contract.ticks_of(ends[c].to_physical().to_numpy())) for c in ("time", "known_at")}).sort(
+        "time"
+    )
     if known_by is not None:
         ends = ends.filter(pl.col("known_at") <= known_by)
     first = ends.group_by("asset").first().select("asset", pl.col("time").alias("end"), "event")
@@ -81,7 +83,9 @@ def ends_of(ticks: pl.DataFrame, events: pl.DataFrame, contract: Contract, known
     return seen.join(first, on="asset", how="left")
 
 
-def pseudo_test(asset: np.ndarray, rul: np.ndarray, seed: int, per_asset: int = 12, between: tuple[float, float] = (5, 150), seen: int = 20) -> np.ndarray:
+def pseudo_test(
+    asset: np.ndarray, rul: np.ndarray, seed: int, per_asset: int = 12, between: tuple[float, float] = (5, 150), seen: int = 20
+) -> np.ndarray:
     """Row positions at which validation looks: random cuts in each asset's life, as a test set cuts its assets.
 
     Args:

@@ -80,7 +80,9 @@ class Split(ABC):
         if by == "asset":
             names = np.random.default_rng(self.seed).permutation(np.unique(asset))
             if len(names) < self.folds:
-                raise DataError(f"{len(names)} training assets for {self.folds} folds -> set window.folds to at most {len(names)}, or take more data")
+                raise DataError(
+                    f"{len(names)} training assets for {self.folds} folds -> set window.folds to at most {len(names)}, or take more data"
+                )
             groups = [np.isin(asset, names[i :: self.folds]) for i in range(self.folds)]
             return [(~group, group) for group in groups]
         block = ticks.select((pl.int_range(pl.len()) * (self.folds + 1) // pl.len()).over("asset")).to_series().to_numpy()

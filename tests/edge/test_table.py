@@ -4,8 +4,9 @@ import csv
 
 import pytest
 
-from pmx.contract import Channel, Checker, Contract, DataError
+from pmx.contract import Channel, Contract, DataError
 from pmx.edge.table import read_csv, replacing, write_quarantine
+from pmx.judge import Checker
 
 CONTRACT = Contract((Channel("load", unit="kW", low=0.0), Channel("speed", unit="1/s")), "h", "life")
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pmx.contract import Channel, Checker, Contract, DataError
+from pmx.contract import Channel, Contract, DataError
+from pmx.judge import Checker
 from pmx.source.admit import admit, to_rows
 
 CHANNELS = (Channel("load", unit="kW", low=-5.0, high=1e3), Channel("speed", unit="1/s"))
