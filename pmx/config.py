@@ -8,10 +8,7 @@ what is built.
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import os
-import pkgutil
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -35,6 +32,7 @@ from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from pmx.allow import locate
 from pmx.contract import PmxError, UsageError
 from pmx.signature import arguments, nearest
 
@@ -42,9 +40,6 @@ T = TypeVar("T")
 
 GROUPS = ("source", "window", "feature", "model", "alarm", "evaluate")
 """The groups whose YAML builds objects; all others hold typed plain data."""
-
-OUTSIDE: dict[str, dict[str, str]] = {}
-"""Per group the classes of other packages that may be built: the path a YAML writes -> the path where it is defined."""
 
 
 class OnError(StrEnum):
@@ -377,44 +372,11 @@ def _walk(path: str, value: Any, group: str) -> Iterator[str]:
 def _target(path: str, node: dict[Any, Any], group: str) -> Iterator[str]:
     """The problems of a node that names a class: the class itself, then its arguments."""
     try:
-        cls = _locate(node["_target_"], group)
+        cls = locate(node["_target_"], group)
     except UsageError as error:
         yield f"{path}._target_: {error}"
     else:
         yield from arguments(path, cls, {key: value for key, value in node.items() if key != "_target_"})
-
-
-def _locate(target: Any, group: str) -> type:
-    """The class that a target names, if it may be built in this group; UsageError with the reason if not."""
-    path = str(target)  # a YAML may hold anything here
-    outside = OUTSIDE.get(group, {})
-    parts = path.split(".")
-    ours = parts[:2] == ["pmx", group] and len(parts) > 3 and all(p.isidentifier() and not p.startswith("_") for p in parts)
-    if not (ours or path in outside):
-        raise UsageError(f"{path!r} may not be built here -> name a class as pmx.{group}.<module>.<Class>")
-    module_name, _, name = path.rpartition(".")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if str(error.name).startswith("pmx"):
-            raise UsageError(f"there is no module {module_name} -> {nearest(module_name, _modules(group))}") from error
-        raise UsageError(f"{path} needs the package {error.name}, which is missing -> pip install 'pmx-maintenance[train]'") from error
-    classes = [n for n, v in vars(module).items() if isinstance(v, type) and v.__module__ == module_name and not n.startswith("_")]
-    found = vars(module).get(name)
-    if found is None:
-        raise UsageError(f"module {module_name} has no class {name} -> {nearest(name, classes)}")
-    # the identity decides: a name that a module merely imported is not its own
-    if not isinstance(found, type) or f"{found.__module__}.{found.__qualname__}" != outside.get(path, path):
-        raise UsageError(f"{path!r} is no class of {module_name} -> {nearest(name, classes)}")
-    if inspect.isabstract(found):
-        raise UsageError(f"{path!r} is an interface and cannot be built -> name one of its implementations")
-    return found
-
-
-def _modules(group: str) -> list[str]:
-    """The modules of a group's package, found without importing them."""
-    package = importlib.import_module(f"pmx.{group}")
-    return [f"pmx.{group}.{m.name}" for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_")]
 
 
 def _build(path: str, value: Any, group: str) -> Any:
@@ -427,7 +389,7 @@ def _build(path: str, value: Any, group: str) -> Any:
     if "_target_" not in value:
         return given
     try:
-        return _locate(value["_target_"], group)(**given)
+        return locate(value["_target_"], group)(**given)
     except PmxError:
         raise
     except (TypeError, ValueError) as error:

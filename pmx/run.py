@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from pmx.contract import PmxError
     from pmx.pipeline import Result
     from pmx.tracking import Outcome
 
@@ -121,10 +122,11 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _job(cfg: DictConfig, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """One job of a run or sweep: the pipeline between two ends of an MLflow run."""
+    from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
     from pmx import config
-    from pmx.contract import GateError, PmxError
 
     begin, parts = time.perf_counter(), config.build(cfg)
     from pmx.pipeline import Plan, run  # after the checks: a typo should not wait for heavy imports
@@ -133,38 +135,23 @@ def _job(cfg: DictConfig, folder: Path, options: argparse.Namespace) -> dict[str
 
     tracker = Tracker(Path(cfg.tracking.store), cfg.tracking.experiment)
     _report_killed(tracker.mark_killed())
-    words = [f"pmx run {options.name}", *options.overrides]
+    command, revision = " ".join(["pmx run", options.name, *HydraConfig.get().overrides.task]), _revision()
     plain: dict[str, Any] = cast(Any, OmegaConf.to_container(cfg, resolve=True, enum_to_str=True))
-    revision = _revision()
-    run_id = tracker.start(cfg.name, plain, revision=revision, seeds={"run": cfg.seed}, tags={"pmx.command": " ".join(words)})
+    run_id = tracker.start(cfg.name, plain, revision=revision, seeds={"run": cfg.seed}, tags={"pmx.command": command})
     provenance = {"run_id": run_id, "git_revision": revision, "experiment": cfg.name, "seed": cfg.seed, "versions": _versions()}
-    plan = Plan(
-        cfg.name,
-        parts.source,
-        parts.window,
-        parts.feature,
-        parts.model,
-        parts.alarm,
-        parts.evaluate,
-        dict(cfg.device),
-        folder,
-        str(cfg.on_error),
-        cfg.seed,
-        provenance,
-    )
+    objects = (parts.source, parts.window, parts.feature, parts.model, parts.alarm, parts.evaluate)
+    plan = Plan(cfg.name, *objects, dict(cfg.device), folder, str(cfg.on_error), cfg.seed, provenance)
     try:
         with Progress(options.quiet) as progress:
             result = run(plan, progress)
-    except PmxError as error:
-        tracker.fail(run_id, str(error))
-        raise
-    except BaseException as error:
-        tracker.fail(run_id, f"{type(error).__name__}: {error}")
+    except BaseException as error:  # an interrupt too must not leave the run RUNNING
+        tracker.fail(run_id, str(error) or type(error).__name__)
         raise
     tracker.data(run_id, result.history.name, result.history.digest, str(plain["source"].get("root") or "simulated"))
     for trial in result.trials:
         tracker.log_candidate(run_id, trial.name, plain["model"][trial.name], trial.metrics)
-    outcome, refused = _outcome(result, plan, " ".join(words)), result.refused
+    outcome = _outcome(result, plan, command)
+    _show(result)
     summary = {
         "run_id": run_id,
         "experiment": cfg.name,
@@ -173,23 +160,31 @@ def _job(cfg: DictConfig, folder: Path, options: argparse.Namespace) -> dict[str
         "bundle": str(result.bundle),
         "metrics": {k: None if v != v else v for k, v in result.metrics.items()},
         "gates": {g.name: g.passed for g in result.gates},
-        "seconds": round(time.perf_counter() - begin, 1),
     }
-    for table in result.tables[:-1]:
-        print(f"\n{table}")
-    print(f"\nWinner {result.winner.name} · {len(result.played.assets)} test {result.history.noun}, replayed through the device code")
-    print(f"{result.tables[-1]}\nGates: " + "  ".join(g.line() for g in result.gates))
-    if refused:
-        tracker.refuse(run_id, refused.culprit, refused.detail, outcome)
-        refusal = GateError(
-            f"\n{refused.refusal()}\nNothing was registered. The evidence is in MLflow: pmx ui --experiment {cfg.name}", refused.culprit
-        )
-        refusal.details = {**summary, "refused_by": refused.culprit, "gate": refused.name}
-        raise refusal
+    if result.refused:
+        tracker.refuse(run_id, result.refused.culprit, result.refused.detail, outcome)
+        raise _refusal(result, summary | {"seconds": round(time.perf_counter() - begin, 1)})
     tracker.finish(run_id, outcome)
     version = tracker.register(run_id, cfg.name, result.core) if cfg.tracking.register else ""
     _ending(result, cfg.name, version, tracker.links(run_id))
     return summary | {"seconds": round(time.perf_counter() - begin, 1), "version": version}
+
+
+def _show(result: Result) -> None:
+    for table in result.tables[:-1]:
+        print(f"\n{table}")
+    print(f"\nWinner {result.winner.name} · {len(result.played.assets)} test {result.history.noun}, replayed through the device code")
+    print(f"{result.tables[-1]}\nGates: " + "  ".join(g.line() for g in result.gates))
+
+
+def _refusal(result: Result, summary: dict[str, Any]) -> PmxError:
+    from pmx.contract import GateError
+
+    gate = cast(Any, result.refused)
+    evidence = f"Nothing was registered. The evidence is in MLflow: pmx ui --experiment {summary['experiment']}"
+    refusal = GateError(f"\n{gate.refusal()}\n{evidence}", gate.culprit)
+    refusal.details = summary | {"refused_by": gate.culprit, "gate": gate.name}
+    return refusal
 
 
 def _outcome(result: Result, plan: Any, command: str) -> Outcome:

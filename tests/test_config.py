@@ -18,7 +18,7 @@ import pytest
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from pmx import config
+from pmx import allow, config
 from pmx.contract import UsageError
 
 CLASSES = {
@@ -313,7 +313,7 @@ def test_a_missing_package_is_named(planted: Path, tmp_path: Path) -> None:
 def test_an_allowed_outside_class_is_built_under_its_public_name(planted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cfg = changed("model.planted", {"_target_": "json.JSONDecoder"})
     assert config.problems(cfg)
-    monkeypatch.setitem(config.OUTSIDE, "model", {"json.JSONDecoder": "json.decoder.JSONDecoder"})
+    monkeypatch.setitem(allow.OUTSIDE, "model", {"json.JSONDecoder": "json.decoder.JSONDecoder"})
     assert config.problems(cfg) == []
     assert type(config.build(cfg).model["planted"]).__name__ == "JSONDecoder"
 
@@ -456,7 +456,7 @@ def test_every_yaml_points_into_its_group(group: str) -> None:
     assert shipped(group), f"conf/{group} is empty"
     for path, found in shipped(group).items():
         assert found, f"{path} names no class"
-        wrong = [t for t in found if not t.startswith(f"pmx.{group}.") and t not in config.OUTSIDE.get(group, {})]
+        wrong = [t for t in found if not t.startswith(f"pmx.{group}.") and t not in allow.OUTSIDE.get(group, {})]
         assert not wrong, f"{path} points outside pmx.{group}: {wrong}"
         if group == "model":
             assert list(yaml.safe_load(path.read_text())) == [path.stem], f"{path} must have one top-level key, its own name"

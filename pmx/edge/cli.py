@@ -8,8 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pmx.contract import PmxError
-
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="pmx-edge", description="Runs a pmx bundle on this machine.")
@@ -38,6 +36,8 @@ def main(argv: list[str] | None = None) -> int:
     """Runs a command; the exit code says what went wrong: 2 usage, 3 bad data, 4 digest, 5 incompatible, 7 hang."""
     argv = sys.argv[1:] if argv is None else argv
     options = _parser().parse_args(argv)
+    from pmx.contract import PmxError  # after the parser: numpy is not needed to show a help text
+
     work = {"replay": _replay, "selftest": _selftest, "measure": _measure}[options.command]
     if options.worker:
         return _as_worker(work, options)
@@ -59,6 +59,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _as_worker(work: Any, options: argparse.Namespace) -> int:
+    from pmx.contract import PmxError
     from pmx.edge.guard import send
 
     try:

@@ -138,7 +138,7 @@ def _head_difference(fitted: Fitted, x: np.ndarray, seed: int) -> float:
 def _on_thresholds(model: LightGBM, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Rows whose features are replaced by float32 values on, below and above the thresholds that split on them."""
     by_feature: dict[int, list[float]] = {}
-    for tree in model.booster_.dump_model()["tree_info"]:
+    for tree in (t for booster in model.boosters_ for t in booster.dump_model()["tree_info"]):
         stack = [tree["tree_structure"]]
         while stack:
             node = stack.pop()

@@ -22,6 +22,7 @@ class LightGBM(Model):
         min_child_samples: ticks in a leaf at least.
         feature_fraction: share of features each tree sees.
         bagging_fraction: share of ticks each tree sees.
+        average: boosters that are fitted with seeds of their own and averaged.
         threads: of the training; the result does not depend on it.
         seed: of both shares.
 
@@ -34,6 +35,7 @@ class LightGBM(Model):
     """
 
     task = "rul"
+    boosters_: list[lightgbm.Booster]
 
     def __init__(
         self,
@@ -42,12 +44,14 @@ class LightGBM(Model):
         num_leaves: int = 15,
         min_child_samples: int = 60,
         feature_fraction: float = 0.4,
-        bagging_fraction: float = 0.6,
+        bagging_fraction: float = 0.2,
+        average: int = 1,
         threads: int = 1,
         seed: int = 0,
     ) -> None:
         self.trees, self.learning_rate, self.num_leaves, self.min_child_samples = trees, learning_rate, num_leaves, min_child_samples
-        self.feature_fraction, self.bagging_fraction, self.threads, self.seed = feature_fraction, bagging_fraction, threads, seed
+        self.feature_fraction, self.bagging_fraction, self.average = feature_fraction, bagging_fraction, average
+        self.threads, self.seed = threads, seed
 
     def fit(self, x: np.ndarray, y: np.ndarray, asset: np.ndarray) -> None:
         parameters = {
@@ -59,21 +63,29 @@ class LightGBM(Model):
             "bagging_fraction": self.bagging_fraction,
             "bagging_freq": 1,
             "num_threads": self.threads,
-            "seed": self.seed,
             "deterministic": True,
             "force_row_wise": True,  # the other layout is chosen by a timing, which would make the bytes depend on the machine's mood
             "verbose": -1,
         }
-        self.booster_ = lightgbm.train(parameters, lightgbm.Dataset(x, y), self.trees)
+        seeds = np.random.SeedSequence(self.seed).generate_state(self.average) >> 1  # LightGBM takes positive 32-bit seeds
+        self.boosters_ = [lightgbm.train(parameters | {"seed": int(s)}, lightgbm.Dataset(x, y), self.trees) for s in seeds]
 
     def score(self, x: np.ndarray) -> np.ndarray:
-        return np.asarray(self.booster_.predict(x, num_threads=self.threads), np.float64)
+        total = np.zeros(len(x))
+        for booster in self.boosters_:
+            total = total + np.asarray(booster.predict(x, num_threads=self.threads), np.float64)
+        return total / len(self.boosters_)
 
     def leaves(self, x: np.ndarray) -> np.ndarray:
         """The leaf each row falls into, int [row, tree]: parity counts those that change."""
-        return np.asarray(self.booster_.predict(x, pred_leaf=True, num_threads=self.threads))
+        return np.concatenate([np.asarray(b.predict(x, pred_leaf=True, num_threads=self.threads)) for b in self.boosters_], axis=1)
 
     def to_onnx(self, features: Var) -> Var:
-        attributes = tree_attributes(self.booster_.dump_model())
-        score = ml.tree_ensemble(op.cast(features, to=np.float64), n_targets=1, aggregate_function=1, post_transform=0, **attributes)
-        return op.squeeze(score, op.const([1]))
+        x = op.cast(features, to=np.float64)
+        total = None
+        for booster in self.boosters_:
+            attributes = tree_attributes(booster.dump_model())
+            score = ml.tree_ensemble(x, n_targets=1, aggregate_function=1, post_transform=0, **attributes)
+            total = score if total is None else op.add(total, score)
+        assert total is not None
+        return op.div(op.squeeze(total, op.const([1])), op.const(float(len(self.boosters_)), np.float64))

@@ -48,7 +48,8 @@ def baselines(training: Training, tick: list[np.ndarray], truth: Truth, protocol
     trained = [own[training.asset == a] for a in known.assets]
     policy, _ = set_limits(alarm.family("rul", protocol.horizon), left(trained, known), trained, known, protocol, length, alarm.most_false)
     by_age = left(tick, truth)
-    mean = float(np.nanmean(training.labels.capped(protocol.cap)))
+    life = training.labels.capped(protocol.cap)
+    mean = float(np.mean(life[~np.isnan(life)])) if not np.isnan(life).all() else np.nan
     return [
         Baseline("age only", by_age, alarms(policy, by_age)),
         Baseline("constant", [np.full(len(t), mean) for t in tick], None),

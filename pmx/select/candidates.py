@@ -79,6 +79,11 @@ def try_out(name: str, model: Model, scores: np.ndarray, training: Training, pro
     """Judges a candidate by its out-of-fold scores, and sets its alarm limits on them."""
     length, asset = training.contract.tick, training.asset
     healthy = ranks(scores[training.labels.healthy(protocol.horizon)]) if model.task == "anomaly" else np.empty(0)
+    if model.task == "anomaly" and not len(healthy):
+        raise DataError(
+            f"validation has no tick that is surely healthy for {protocol.horizon:g} more {training.contract.life_unit} "
+            "-> shorten evaluate.horizon, or take more data"
+        )
     verdict = to_verdict(scores, model.task, protocol.cap, healthy)
     rows = [np.flatnonzero(asset == a) for a in training.truth.assets]
     family = alarm.family("rul" if model.task == "rul" else "anomaly_score", protocol.horizon)

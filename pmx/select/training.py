@@ -47,28 +47,38 @@ class Training:
     @staticmethod
     def of(ticks: pl.DataFrame, division: Division, history: History) -> Training:
         """The training part of a history's ticks; under a split by time, orders written after it ended are not known yet."""
-        own = ticks.filter(pl.Series(division.train))
-        known_by = float(np.max(own["tick"].to_numpy())) if division.by == "time" else None
-        labels = label(own, history.events, history.contract, known_by)
-        happened = truth(own, history.events, history.contract, np.ones(len(own), bool), known_by)
+        own, events = ticks.filter(pl.Series(division.train)), history.events
+        if division.by == "time":
+            events = _known_then(events, own, ticks.filter(pl.Series(division.test))["asset"], history.contract)
+        labels = label(own, events, history.contract)
+        happened = truth(own, events, history.contract, np.ones(len(own), bool))
         return Training(own, labels, happened, history.contract, division.by)
 
 
-def truth(ticks: pl.DataFrame, events: pl.DataFrame, contract: Contract, counts: np.ndarray, known_by: float | None = None) -> Truth:
+def _known_then(events: pl.DataFrame, own: pl.DataFrame, tested: pl.Series, contract: Contract) -> pl.DataFrame:
+    """The events that were known when training ended: the fleet's last training tick, or, for an asset that is tested later,
+    the last training tick of its own. Where each asset's head trains, another's may lie years after the end of this one.
+    """
+    last = own.group_by("asset").agg(pl.col("tick").max().cast(pl.Float64).alias("until"))
+    fleet = float(np.max(own["tick"].to_numpy()))
+    last = last.with_columns(pl.when(pl.col("asset").is_in(tested.unique().to_list())).then("until").otherwise(fleet).alias("until"))
+    known = pl.Series("known", contract.ticks_of(events["known_at"].to_physical().to_numpy()))
+    dated = events.with_columns(known).join(last, on="asset", how="left", maintain_order="left")
+    return dated.filter(pl.col("known") <= pl.col("until").fill_null(fleet)).drop("known", "until")
+
+
+def truth(ticks: pl.DataFrame, events: pl.DataFrame, contract: Contract, counts: np.ndarray) -> Truth:
     """What happened to the assets of these ticks.
 
     Args:
         counts: bool [row], the ticks that an evaluation looks at; assets without any are left out.
-        known_by: ticks since the clock's zero; what became known later is not used.
     """
     looked = (
         ticks.with_columns(counts=pl.Series(counts))
         .group_by("asset")
         .agg(born=pl.col("tick").min().cast(pl.Float64), begins=pl.col("tick").filter(pl.col("counts")).min().cast(pl.Float64))
     )
-    table = (
-        looked.filter(pl.col("begins").is_not_null()).join(ends_of(ticks, events, contract, known_by), on="asset", how="left").sort("asset")
-    )
+    table = looked.filter(pl.col("begins").is_not_null()).join(ends_of(ticks, events, contract, None), on="asset", how="left").sort("asset")
     end, failed = table["end"].fill_null(np.nan).to_numpy(), (table["event"] == "failure").fill_null(False).to_numpy()
     seen = np.where(np.isnan(end), table["seen"].to_numpy(), end)
     return Truth(table["asset"].to_list(), np.where(failed, end, np.nan), seen, table["begins"].to_numpy(), table["born"].to_numpy())

@@ -136,13 +136,14 @@ def _time(dtype: pl.DataType, contract: Contract) -> list[pl.Expr]:
     if contract.clock == "life":
         time = _number("time", dtype, value="")[0]
     elif dtype == pl.String:
-        time = _microseconds(_plain("time"))
+        time = microseconds(_plain("time"))
     else:
         time = pl.col("time").to_physical()
     return [time.alias("time"), time.is_null().alias("broken time")]
 
 
-def _microseconds(cell: pl.Expr) -> pl.Expr:
+def microseconds(cell: pl.Expr) -> pl.Expr:
+    """Text of a calendar time as Int64 microseconds since 1970 in UTC, null where it is none."""
     parts = cell.str.extract_groups(f"^(?:{TIME})$").struct
     day = parts.field("date").str.to_date("%Y-%m-%d", strict=False).to_physical().cast(pl.Int64)
     hour, minute = (parts.field(n).cast(pl.Int64) for n in ("hour", "minute"))

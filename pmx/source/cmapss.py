@@ -8,12 +8,13 @@ Raw files are text without a header, separated by spaces, each line ending in tw
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from pmx.contract import Channel, Contract, DataError
+from pmx.contract import Channel, Contract, DataError, UsageError, shown
 from pmx.source import History, Source
 from pmx.source.download import fetch_zip
 
@@ -57,6 +58,8 @@ class Cmapss(Source):
 
     def __init__(self, root: str, subset: str | list[str] = "FD001", home: str = HOME) -> None:
         self.root, self.subset, self.home = root, [subset] if isinstance(subset, str) else list(subset), home
+        if not self.subset or len(set(self.subset)) < len(self.subset):
+            raise UsageError(f"source.subset is {subset}: name at least one subset, and each of them once")
 
     def load(self) -> History:
         rows, events, tested, digest = [], [], [], hashlib.sha256()
@@ -66,22 +69,16 @@ class Cmapss(Source):
                 digest.update(file.read_bytes())
                 table = _scan(file, f"{subset}-{part}-")
                 rows.append(table)
-                ends = (
-                    table.group_by("asset")
-                    .agg(pl.col("time").str.strip_chars().cast(pl.Float64, strict=False).max())
-                    .drop_nulls()
-                    .sort("asset")
-                    .collect()
-                )
+                ends = _last_cycles(table)
                 if part == "test":
                     left = self._file(f"RUL_{subset}.txt")
                     digest.update(left.read_bytes())
                     tested += ends["asset"].to_list()
-                    ends = ends.with_columns(pl.col("time") + self._left(left, len(ends)))
+                    ends = ends.with_columns(pl.col("time") + _cycles_left(left, len(ends)))
                 events.append(ends)
         failures = pl.concat(events).with_columns(pl.lit("failure").alias("event"), pl.col("time").alias("known_at"))
         name = "cmapss " + "+".join(self.subset)
-        return History(name, CONTRACT, pl.concat(rows, how="diagonal"), failures, frozenset(tested), digest.hexdigest(), "engines")
+        return History(name, CONTRACT, pl.concat(rows), failures, frozenset(tested), digest.hexdigest(), "engines")
 
     def fetch(self) -> dict[str, str]:
         names = [f"{part}_{s}.txt" for s in self.subset for part in ("train", "test", "RUL")]
@@ -111,32 +108,56 @@ class Cmapss(Source):
             raise DataError(f"{file}: no such file ({found}) -> pmx data fetch cmapss, or set source.root and source.subset")
         return file
 
-    def _left(self, file: Path, engines: int) -> pl.Series:
-        try:
-            left = [float(line) for line in file.read_text().split()]
-        except ValueError as error:
-            raise DataError(f"{file}: {error} -> every line holds the cycles left of one test engine") from None
-        if len(left) != engines:
-            raise DataError(f"{file}: {len(left)} lines for {engines} test engines -> take both files from the same archive")
-        return pl.Series(left)
-
 
 def _scan(file: Path, prefix: str) -> pl.LazyFrame:
-    """Raw text columns of one file; the blanks that end each line become no columns."""
-    with file.open(encoding="ascii", errors="replace") as lines:
-        width = lines.readline().rstrip("\n\r").count(" ") + 1
+    """Raw text columns of one file; the blanks that end each line, in whatever number, become no columns."""
     names = ["asset", "time", *CONTRACT.names]
+    with file.open(encoding="ascii", errors="replace") as lines:
+        width = len(next((line for line in lines if line.strip()), "").rstrip().split(" "))
     if width < len(names):
-        raise DataError(f"{file}, row 1: {width} columns, expected {len(names)} separated by single spaces -> is this a C-MAPSS file?")
-    names += [
-        f"column_{i}" for i in range(len(names) + 1, width + 1)
-    ]  # empty in the official files; a value there is refused as an unknown channel
-    table = pl.scan_csv(
-        file, separator=" ", has_header=False, schema=dict.fromkeys(names, pl.String), row_index_name="row", row_index_offset=1
+        raise DataError(f"{file}, first line: {width} columns, expected {len(names)} separated by single spaces -> is this a C-MAPSS file?")
+    # A line is cut up here and not by the CSV reader, which takes a line that ends too soon for one whose last values are missing.
+    lines = pl.scan_csv(
+        file,
+        has_header=False,
+        separator="\x1f",  # of no use in text: the whole line is one cell
+        quote_char=None,
+        encoding="utf8-lossy",
+        truncate_ragged_lines=True,
+        schema={"line": pl.String},
+        row_index_name="row",
+        row_index_offset=1,
     )
-    number = pl.col("asset").str.strip_chars()
-    asset = pl.when(number != "").then(pl.lit(prefix) + number.str.zfill(3))
-    return table.with_columns(pl.lit(str(file)).alias("file"), pl.col("row").cast(pl.Int64), asset.alias("asset"))
+    line = pl.col("line").str.strip_chars_end(" \t\r")
+    cell = pl.col("cells").list
+    number = cell.get(0).str.strip_chars()
+    # An engine that is no number gets no name, and the contract refuses the row.
+    asset = pl.when(number.str.contains("^[0-9]+$")).then(pl.lit(prefix) + number.str.zfill(3))
+    absent = pl.lit("(line ends before it)")  # no number, so that the contract refuses the row and names the channel
+    columns = [pl.when(cell.len() > i).then(cell.get(i, null_on_oob=True)).otherwise(absent).alias(n) for i, n in enumerate(names) if i]
+    beyond = cell.slice(len(names)).list.join(" ").alias(f"column_{len(names) + 1}")  # a value there is refused as an unknown channel
+    rows = lines.filter(line.fill_null("") != "").with_columns(cells=line.str.split(" "))
+    return rows.select(pl.lit(str(file)).alias("file"), pl.col("row").cast(pl.Int64), asset.alias("asset"), *columns, beyond)
+
+
+def _last_cycles(table: pl.LazyFrame) -> pl.DataFrame:
+    """`asset` and the `time` of its last row, in the order of the engines' numbers."""
+    time = pl.col("time").str.strip_chars().cast(pl.Float64, strict=False)
+    # A time that the contract will refuse must not move the end of a life.
+    ends = table.with_columns(time).filter(pl.col("asset").is_not_null() & (pl.col("time").abs() <= 2**53))
+    return ends.group_by("asset").agg(pl.col("time").max()).sort(pl.col("asset").str.len_bytes(), "asset").collect()
+
+
+def _cycles_left(file: Path, engines: int) -> pl.Series:
+    lines = file.read_text(encoding="utf-8", errors="replace").rstrip().splitlines()
+    for row, line in enumerate(lines, 1):
+        if not re.fullmatch(r"[0-9]+(\.[0-9]*)?", line.strip()):
+            raise DataError(
+                f"{file}, row {row}: {shown(line.strip())!r} is no number of cycles -> every line holds the life left of one engine"
+            )
+    if len(lines) != engines:
+        raise DataError(f"{file}: {len(lines)} lines for {engines} test engines -> take both files from the same archive")
+    return pl.Series([float(line) for line in lines], dtype=pl.Float64)
 
 
 def _engine(rng: np.random.Generator, engine: int, life: int, seen: int) -> list[str]:

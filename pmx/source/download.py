@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pooch
 
@@ -33,11 +35,7 @@ def fetch_zip(url: str, folder: Path, wanted: dict[str, str | None]) -> dict[str
         DigestError: a file is not the one that is recorded; nothing of the archive is kept.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    try:
-        archive = Path(pooch.retrieve(url, known_hash=None, path=folder / ".download"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{url} could not be downloaded: {error} -> check the network, or put the files into {folder} by hand") from None
-    found = {name: data for name, data in _members(archive.read_bytes()) if name in wanted}
+    found = _contents(url, folder, set(wanted))
     missing = sorted(set(wanted) - set(found))
     if missing:
         raise DataError(f"{url} holds no {', '.join(missing)} -> check the subset's name")
@@ -54,7 +52,6 @@ def fetch_zip(url: str, folder: Path, wanted: dict[str, str | None]) -> dict[str
             part.write_bytes(data)
     with replacing(folder / SUMS) as part:
         part.write_text("".join(f"{d}  {n}\n" for n, d in sorted((recorded | digests).items())))
-    archive.unlink()
     return digests
 
 
@@ -64,16 +61,27 @@ def _recorded(folder: Path) -> dict[str, str]:
     return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
 
 
-def _members(data: bytes, depth: int = 2) -> Iterator[tuple[str, bytes]]:
-    """Base names and bytes of an archive's files; names are never used as paths."""
+def _contents(url: str, folder: Path, wanted: set[str]) -> dict[str, bytes]:
+    """Downloads the archive into a folder of its own, so that no earlier download is taken for this one, and none stays behind."""
+    with TemporaryDirectory(prefix=".download", dir=folder) as place:
+        try:
+            archive = Path(pooch.retrieve(url, known_hash=None, path=place)).read_bytes()
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"{url} could not be downloaded: {error} -> check the network, or put the files into {folder} by hand"
+            ) from None
     try:
-        archive = zipfile.ZipFile(io.BytesIO(data))
-    except zipfile.BadZipFile:
-        raise DataError("the download is no zip archive -> its home may have moved; get the files by hand") from None
-    with archive:
+        return dict(_members(archive, wanted))
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError):  # RuntimeError: encrypted, or packed in a way unknown here
+        raise DataError(f"{url} is no zip archive that can be read -> its home may have moved; get the files by hand") from None
+
+
+def _members(data: bytes, wanted: set[str], depth: int = 2) -> Iterator[tuple[str, bytes]]:
+    """Base names and bytes of an archive's files that are wanted; names are never used as paths."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
         for info in archive.infolist():
             name = info.filename.rpartition("/")[2]
-            if name.endswith(".zip") and depth:
-                yield from _members(archive.read(info), depth - 1)
-            elif name:
+            if name in wanted:
                 yield name, archive.read(info)
+            elif name.endswith(".zip") and depth:
+                yield from _members(archive.read(info), wanted, depth - 1)

@@ -18,7 +18,9 @@ import polars as pl
 
 import pmx
 from pmx.contract import MICROSECONDS, Channel, Contract, DataError, UsageError
+from pmx.edge.table import read_csv
 from pmx.source import History, Source
+from pmx.source.orders import read_orders
 
 WEIBULL_SHAPE = 3.0  # of the wear threshold: failures gather around a middle age, with a spread of a third of it
 DUTY = np.array([[1450.0, 45.0], [1480.0, 70.0], [2900.0, 85.0]])  # speed in rpm and valve opening in % at the three duty points
@@ -98,7 +100,9 @@ class Synthetic(Source):
         return History("synthetic pumps", self.contract, rows.lazy(), _events(lives), None, digest, "pumps")
 
     def truth(self) -> pl.DataFrame:
-        """What only the simulation knows: `asset`, `fails_at` (also of pumps replaced before), `wear_at_end` as a share of the threshold."""
+        """What only the simulation knows: `asset`, `fails_at` (also of pumps replaced before), `threshold` in hours of wear, and
+        `wear_at_end`, its share that the last reading saw.
+        """
         return pl.DataFrame([life.truth for life in self._lives()])
 
     def write(self, folder: Path) -> None:
@@ -131,13 +135,10 @@ class Synthetic(Source):
                 raise DataError(
                     f"{file}: no such file -> point source.root to a folder with readings.csv and orders.csv, or leave it out to simulate"
                 )
-        header = readings.open(encoding="utf-8").readline().strip().split(",")
-        rows = pl.scan_csv(readings, schema=dict.fromkeys(header, pl.String), row_index_name="row", row_index_offset=2)
-        rows = rows.with_columns(pl.lit(str(readings)).alias("file"), pl.col("row").cast(pl.Int64))
-        stamp = pl.col("time", "known_at").str.to_datetime("%Y-%m-%dT%H:%M:%SZ", time_unit="us", time_zone="UTC")
-        events = pl.read_csv(orders, schema=dict.fromkeys(("asset", "time", "event", "known_at"), pl.String)).with_columns(stamp)
+        read = read_csv(readings, self.contract)
+        rows = pl.DataFrame({"file": read.file, "row": read.row, "asset": read.asset, "time": read.time, **read.values})
         digest = hashlib.sha256(readings.read_bytes() + orders.read_bytes()).hexdigest()
-        return History(f"synthetic {folder.name}", self.contract, rows, events, None, digest, "pumps")
+        return History(f"synthetic {folder.name}", self.contract, rows.lazy(), read_orders(orders), None, digest, "pumps")
 
     def _lives(self) -> list[_Life]:
         return [self._live(i) for i in range(self.assets)]
@@ -160,7 +161,7 @@ class Synthetic(Source):
         share = np.minimum(wear[:ticks] / threshold, 1.0)
         values = self._values(rng, duty[:ticks], share)
         at = edge + step * np.arange(1, ticks + 1)
-        sent = at - rng.integers(0, 120 * 1_000_000, ticks)  # up to two minutes before the tick ends
+        sent = at - rng.integers(0, min(120 * 1_000_000, step), ticks)  # up to two minutes before the tick ends, but within it
         arrived = np.ones(ticks, bool)
         for _ in range(rng.poisson(ticks / 300)):
             begin = int(rng.integers(1, ticks))
@@ -172,7 +173,7 @@ class Synthetic(Source):
         failed_at = int(edge + step * (fails + rng.random()))
         ended = failed_at if event == "failure" else int(at[-1])
         events = self._orders(rng, name, edge, ended, event)
-        truth = {"asset": name, "fails_at": _utc(failed_at), "wear_at_end": float(share[-1])}
+        truth = {"asset": name, "fails_at": _utc(failed_at), "threshold": float(threshold), "wear_at_end": float(share[-1])}
         return _Life(frame, events, truth)
 
     def _values(self, rng: np.random.Generator, duty: np.ndarray, share: np.ndarray) -> np.ndarray:
