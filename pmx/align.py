@@ -126,7 +126,7 @@ def align(contract: Contract, checked: Checked) -> Ticks:
 def time_text(contract: Contract, time: Any) -> str:
     """A time as a person reads it: UTC, or a count of life units."""
     if contract.clock == "calendar":
-        return f"{np.datetime64(int(time), 'us')}Z"
+        return str(np.datetime64(int(time), "us")).removesuffix(".000000") + "Z"
     return f"{float(time):g} {contract.life_unit}"
 
 

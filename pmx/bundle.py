@@ -162,7 +162,10 @@ def _read(path: Path) -> dict[str, bytes]:
             raise DigestError(f"{path}: {entry.name} does not belong into a bundle -> remove it, or take the bundle from its origin")
         if entry.stat().st_size > LARGEST:
             raise DigestError(f"{path}: {entry.name} is larger than {LARGEST:,} bytes -> this is no bundle of pmx")
-        files[entry.name] = Path(entry.path).read_bytes()
+        try:
+            files[entry.name] = Path(entry.path).read_bytes()
+        except OSError as error:
+            raise DataError(f"{path}: {entry.name}: {error.strerror} -> check the permissions of the bundle") from None
     return files
 
 
@@ -173,7 +176,7 @@ def _check_manifest(path: Path, files: dict[str, bytes]) -> str:
         manifest = json.loads(files["manifest.json"])
         expected: dict[str, str] = dict(manifest["files"])
         core = str(manifest["core_digest"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise DigestError(f"{path}: manifest.json cannot be read -> take the bundle from its origin") from None
     changed = [n for n in sorted(set(expected) | set(files) - {"manifest.json"}) if n not in files or digest(files[n]) != expected.get(n)]
     missing = [n for n in CORE if n not in expected]

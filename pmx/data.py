@@ -21,7 +21,8 @@ def _source(name: str, overrides: list[str]) -> tuple[Source, Any]:
     known = sorted({p.stem for d in config.conf_dirs() for p in (d / "source").glob("*.yaml")})
     if name not in known:
         raise UsageError(f"no source {name!r} -> choose from {', '.join(known)}")
-    cfg = config.compose("demo", [f"source={name}", *overrides])
+    # One model, the quickest to import: the data do not depend on it.
+    cfg = config.compose("demo", ["model=lightgbm", f"source={name}", *overrides])
     return config.build(cfg).source, cfg
 
 

@@ -25,6 +25,8 @@ class KofN:
     def __init__(self, k: int = 3, n: int = 5, slack: float = 0.25, limits: int = 12, most_false: float = 0.1) -> None:
         if not 1 <= k <= n or limits < 2:
             raise UsageError(f"alarm: k={k}, n={n}, limits={limits} -> 1 <= k <= n and at least 2 limits")
+        if not slack >= 0 or not most_false >= 0:
+            raise UsageError(f"alarm: slack={slack}, most_false={most_false} -> neither may be below 0")
         self.k, self.n, self.slack, self.limits, self.most_false = k, n, slack, limits, most_false
 
     def family(self, output: str, horizon: float) -> list[Policy]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ def _parser() -> argparse.ArgumentParser:
     shared.add_argument("--quiet", action="store_true", help="print no progress")
     shared.add_argument("--debug", action="store_true", help="show tracebacks; scores in this process, without a deadline")
     shared.add_argument(
-        "--deadline", type=float, default=60.0, metavar="SECONDS", help="longest silence of the scoring process before it is ended (60)"
+        "--deadline", type=_seconds, default=60.0, metavar="SECONDS", help="longest silence of the scoring process before it is ended (60)"
     )
     shared.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)  # the child process of guard.py
     one = commands.add_parser("replay", parents=[shared], help="readings from a CSV file through the bundle; prints the alarm log")
@@ -32,8 +33,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _seconds(text: str) -> float:
+    if not 0 < float(text) <= 86_400:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 86400 seconds")
+    return float(text)
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Runs a command; the exit code says what went wrong: 2 usage, 3 bad data, 4 digest, 5 incompatible, 7 hang."""
+    """Runs a command; the exit code says what went wrong: 2 usage, 3 bad data, 4 digest, 5 incompatible, 6 no space, 7 hang."""
     argv = sys.argv[1:] if argv is None else argv
     options = _parser().parse_args(argv)
     from pmx.contract import PmxError  # after the parser: numpy is not needed to show a help text
@@ -41,13 +48,14 @@ def main(argv: list[str] | None = None) -> int:
     work = {"replay": _replay, "selftest": _selftest, "measure": _measure}[options.command]
     if options.worker:
         return _as_worker(work, options)
+    screen = _Screen(options.quiet)
     try:
-        if options.debug or options.command == "measure":
-            result = work(options, lambda kind, value: _show(options, kind, value))
+        if options.debug:
+            result = work(options, screen.show)
         else:
             from pmx.edge.guard import guarded
 
-            result = guarded(argv, options.deadline, lambda kind, value: _show(options, kind, value))
+            result = guarded(argv, options.deadline, screen.show)
     except PmxError as error:
         if options.debug:
             raise
@@ -66,26 +74,38 @@ def _as_worker(work: Any, options: argparse.Namespace) -> int:
         send("result", work(options, send))
     except PmxError as error:
         send("error", {"message": str(error), "exit_code": error.exit_code})
+    except OSError as error:
+        what = f"Cannot write {error.filename or 'a file'}: {error.strerror} -> make room, or mend the folder's permissions"
+        send("error", {"message": what, "exit_code": 6 if error.errno == errno.ENOSPC else 2})
     return 0
 
 
-def _show(options: argparse.Namespace, kind: str, value: Any) -> None:
+class _Screen:
     """Text on stdout; progress on stderr, on one line of a terminal, or a line per quarter elsewhere."""
-    if kind == "text":
-        print(value, flush=True)
-    elif not options.quiet:
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet, self.last = quiet, ("", 0)
+
+    def show(self, kind: str, value: Any) -> None:
+        if kind == "text":
+            print(value, flush=True)
+            return
         what, done, total = value
-        if sys.stderr.isatty():
-            print(f"{what}: {done} of {total} steps", end="\n" if done == total else "\r", file=sys.stderr, flush=True)
-        elif done == total or 4 * done // total > 4 * (done - 25) // total:
-            print(f"{what}: {done} of {total} steps", file=sys.stderr, flush=True)
+        quarter = (what, 4 * done // max(total, 1))
+        terminal = sys.stderr.isatty()
+        if not self.quiet and (terminal or quarter != self.last):
+            print(f"{what}: {done:,} of {total:,}", end="\r" if terminal and done < total else "\n", file=sys.stderr, flush=True)
+        self.last = quarter
 
 
 def _replay(options: argparse.Namespace, send: Any) -> dict[str, Any]:
     from pmx.bundle import Bundle
+    from pmx.contract import DataError, UsageError
     from pmx.edge.replay import replay
     from pmx.edge.table import read_csv, write_quarantine
 
+    if options.output and not options.output.resolve().parent.is_dir():
+        raise UsageError(f"--output {options.output}: {options.output.parent} is no folder -> make it first")
     bundle = Bundle.open(options.bundle)
     played = replay(bundle, read_csv(options.input, bundle.spec.contract), lambda *at: send("progress", at))
     log, refused = played.alarm_log(), played.breaches
@@ -103,10 +123,13 @@ def _replay(options: argparse.Namespace, send: Any) -> dict[str, Any]:
             send("text", f"  row {b.row}, {where}: {b.value!r} {b.rule.why} ({b.reason})")
         if len(refused) > 8:
             send("text", f"  … and {len(refused) - 8} more")
+    if not played.assets:
+        raise DataError(f"{options.input}: no reading was accepted of {played.rows} rows, nothing to replay -> correct the file")
     if options.output:
         played.write(options.output)
     speed = played.steps / max(played.seconds, 1e-9)
-    send("text", f"{len(log)} alarms, {len(played.assets)} assets, {played.steps} steps ({speed:,.0f} a second), core {played.core[:12]}")
+    counts = f"alarms raised: {len(log)}, assets: {len(played.assets)}, steps: {played.steps} ({speed:,.0f} a second)"
+    send("text", f"{counts}, core {played.core[:12]}")
     return {
         "core_digest": played.core,
         "rows": played.rows,

@@ -15,8 +15,9 @@ from pmx.bundle import Bundle
 from pmx.contract import Contract, Rows
 from pmx.edge.step import Stepper
 from pmx.edge.table import replacing
-from pmx.judge import Breach, Checker
+from pmx.judge import Breach, Checked, Checker
 
+BLOCK = 10_000  # rows judged between two signs of life
 Progress = Callable[[str, int, int], None]  # what, done, in all
 
 
@@ -77,7 +78,13 @@ class Replayed:
 def replay(bundle: Bundle, rows: Rows, progress: Progress | None = None) -> Replayed:
     """Rows in arrival order -> contract -> ticks -> step graph -> alarms. Rows that break the contract are set apart and reported."""
     contract = bundle.spec.contract
-    checked = Checker(contract).check(rows)
+    checker, parts = Checker(contract), []
+    for begin in range(0, max(len(rows), 1), BLOCK):
+        parts.append(checker.check(rows.take(np.arange(begin, min(begin + BLOCK, len(rows))))))
+        if progress and len(rows) > BLOCK:  # who waits for a sign of life must not wait for the whole file
+            progress("rows", min(begin + BLOCK, len(rows)), len(rows))
+    asset, at, values = (np.concatenate([getattr(p, name) for p in parts]) for name in ("asset", "time", "values"))
+    checked = Checked(asset, at, values, np.empty(0, np.int64), tuple(b for p in parts for b in p.breaches))
     return replay_ticks(bundle, align(contract, checked), checked.breaches, len(rows), progress)
 
 

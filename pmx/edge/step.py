@@ -62,7 +62,10 @@ class Stepper:
             raise IncompatibleError(
                 f"the graph gives {', '.join(self.names)}, the spec promises {', '.join(self.spec.outputs)} -> pack again"
             )
-        self.alarm = AlarmState(Policy(**bundle.policy), assets)
+        policy = Policy(**bundle.policy)
+        if policy.output not in self.spec.outputs:
+            raise IncompatibleError(f"the alarm watches {policy.output!r}, the spec promises {', '.join(self.spec.outputs)} -> pack again")
+        self.alarm = AlarmState(policy, assets)
         self.memory = bundle.memory(assets)
         self._window = np.full((assets, self.spec.window, len(self.spec.contract.channels)), np.nan, np.float32)
         self._pending = np.zeros(assets, np.int64)

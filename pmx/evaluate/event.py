@@ -12,7 +12,7 @@ from pmx.evaluate.protocol import Protocol, Truth
 
 @dataclass(frozen=True)
 class EventCounts:
-    """Per asset: whether its failure counts and was caught, its false alarms, and the ticks in which one could have been false.
+    """Per asset: whether its failure counts and was caught, its false alarms, and the ticks in which alarms were judged.
 
     Attributes:
         counted, caught: bool [asset].
@@ -61,7 +61,7 @@ def count_events(standing: list[np.ndarray], tick: list[np.ndarray], truth: Trut
         exposure[i] = watched.sum()
         for begin, end in np.flatnonzero(np.diff(np.r_[False, stands, False])).reshape(-1, 2):
             moments = np.arange(at[begin], at[end - 1] + 1, horizon)  # when it is raised, and after each further horizon
-            right = (moments < failure) & (failure <= moments + horizon)
+            right = (moments <= failure) & (failure <= moments + horizon)
             judged = moments <= truth.seen[i] - horizon if censored else moments <= failure
             false[i] += int((judged & ~right).sum())
     return EventCounts(counted, caught, false, exposure)

@@ -32,7 +32,7 @@ def share(hits: int, trials: int) -> Interval:
     z, p = 1.959964, hits / trials
     centre, half = p + z * z / (2 * trials), z * np.sqrt(p * (1 - p) / trials + z * z / (4 * trials * trials))
     low, high = ((centre + s * half) / (1 + z * z / trials) for s in (-1, 1))
-    return p, max(0.0, float(low)), min(1.0, float(high))
+    return p, min(p, max(0.0, float(low))), max(p, min(1.0, float(high)))  # rounding may not push an end past the share
 
 
 def rate(counts: np.ndarray, exposure: np.ndarray, draws: int, seed: int) -> Interval:

@@ -12,7 +12,8 @@ from pmx.evaluate.protocol import Protocol, Truth
 
 def nasa(error: np.ndarray) -> np.ndarray:
     """NASA's score per asset, of estimated less true life in cycles: late is worse than early (Saxena et al. 2008)."""
-    return np.exp(np.where(error < 0, -error / 13, error / 10)) - 1
+    # exp(600) is absurd already, and a sum of such scores still fits into float64
+    return np.exp(np.minimum(np.where(error < 0, -error / 13, error / 10), 600.0)) - 1
 
 
 def life_metrics(
@@ -36,7 +37,7 @@ def life_metrics(
         square, absolute = np.array([(e**2).sum() for e in errors]), np.array([np.abs(e).sum() for e in errors])
         found[f"rmse_{name}"] = ratio(square, count, protocol.draws, protocol.seed, root=True)
         found[f"mae_{name}"] = ratio(absolute, count, protocol.draws, protocol.seed)
-    for name in ("last_capped", "last_raw"):
+    for name in parts:
         score = np.array([nasa(e).sum() for e in parts[name]])
         mean = ratio(score, np.array([len(e) for e in parts[name]], float), protocol.draws, protocol.seed)
         total = sum(len(e) for e in parts[name])
@@ -64,7 +65,7 @@ class Lives:
     def left(self, age: np.ndarray, cap: float) -> np.ndarray:
         """Mean of min(life left, cap) at each age, in ticks, given survival to it; survival after Kaplan and Meier (1958).
 
-        At ages beyond the last known failure, the estimate at that failure stands.
+        Where every life ended in a known failure, nothing is left at ages that none of them reached.
         """
         times = np.unique(self.length[self.failed])
         if not len(times):
@@ -73,9 +74,9 @@ class Lives:
         died = ((self.length[None, :] == times[:, None]) & self.failed).sum(1)
         survival = np.cumprod(1 - died / at_risk)
         begin, alive = np.r_[0.0, times], np.r_[1.0, survival]  # survival is alive[k] on [begin[k], begin[k + 1])
-        last = begin[np.flatnonzero(alive > 0)[-1]]
-        result = np.empty(len(age))
-        for i, a in enumerate(np.minimum(age, last)):
-            edges = np.clip(np.r_[begin, np.inf], a, a + cap)
-            result[i] = (np.diff(edges) * alive).sum() / alive[np.searchsorted(begin, a, side="right") - 1]
+        result = np.zeros(len(age))
+        for i, a in enumerate(age):
+            reached = alive[max(0, np.searchsorted(begin, a, side="right") - 1)]
+            if reached > 0:
+                result[i] = (np.diff(np.clip(np.r_[begin, np.inf], a, a + cap)) * alive).sum() / reached
         return result

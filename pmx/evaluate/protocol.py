@@ -27,6 +27,8 @@ class Protocol:
     def __init__(self, cap: float, horizon: float, lead: float, draws: int = 1000, seed: int = 0) -> None:
         if not 0 <= lead < horizon <= cap:
             raise UsageError(f"evaluate: lead {lead}, horizon {horizon}, cap {cap} -> 0 <= lead < horizon <= cap")
+        if draws < 1:
+            raise UsageError(f"evaluate.draws is {draws}: an interval needs bootstrap samples -> at least 1, better 1000")
         self.cap, self.horizon, self.lead, self.draws, self.seed = float(cap), float(horizon), float(lead), draws, seed
 
 

@@ -82,7 +82,8 @@ def cell(value: Interval, digits: int = 2) -> str:
     """`value [lower, upper]`, or – where there is none."""
     if np.isnan(value[0]):
         return "–"
-    return f"{value[0]:.{digits}f} [{value[1]:.{digits}f}, {value[2]:.{digits}f}]"
+    shown = [f"{v:,.{digits}f}" if abs(v) < 1e6 else f"{v:.1e}" for v in value]
+    return f"{shown[0]} [{shown[1]}, {shown[2]}]"
 
 
 def _grid(head: list[str], lines: list[list[str]]) -> str:
@@ -91,13 +92,20 @@ def _grid(head: list[str], lines: list[list[str]]) -> str:
 
 
 def life_table(rows: list[Row], contract: Contract, protocol: Protocol) -> str:
-    """Errors of remaining useful life, all rows that state one."""
-    unit = UNITS.get(contract.life_unit, contract.life_unit)
-    head = ["", f"RMSE last, capped {protocol.cap:g}", "RMSE last, raw", "RMSE all, capped", "MAE last, capped", "NASA score last, capped"]
-    names = ["rmse_last_capped", "rmse_last_raw", "rmse_all_capped", "mae_last_capped", "nasa_last_capped"]
-    none = (np.nan, np.nan, np.nan)
-    lines = [[r.name, *(cell(r.life.get(n, none), 0 if n.startswith("nasa") else 2) for n in names)] for r in rows if r.life]
-    return f"Remaining useful life in {unit}: error of the estimate, lower is better, 95 % interval over assets\n" + _grid(head, lines)
+    """Every error of remaining useful life, a line each; a column for each row that states one."""
+    unit, rows = UNITS.get(contract.life_unit, contract.life_unit), [r for r in rows if r.life]
+    measures = {"rmse": f"RMSE, {unit}", "mae": f"MAE, {unit}", "nasa": "NASA score"}
+    where = {"last": "last reading", "all": "all readings"}
+    lines = []
+    for measure, title in measures.items():
+        for at, place in where.items():
+            for kind in ("capped", "raw"):
+                found = [r.life.get(f"{measure}_{at}_{kind}") for r in rows]
+                if all(found):
+                    digits = 0 if measure == "nasa" else 2
+                    lines.append([f"{title}, {place}, {kind}", *(cell(f or (np.nan,) * 3, digits) for f in found)])
+    head = f"Remaining useful life, capped at {protocol.cap:g} {unit}; lower is better; 95 % interval over assets"
+    return f"{head}\n" + _grid(["", *(r.name for r in rows)], lines)
 
 
 def alarm_table(rows: list[Row], contract: Contract) -> str:

@@ -75,16 +75,19 @@ class FeatureSet:
 
     def table(self, ticks: pl.DataFrame) -> np.ndarray:
         """The Polars path: float32 [row, feature] in the order of the ticks; each asset's ticks must be complete and in order."""
-        scores = self.normalise_.scores(ticks)
+        scores = self.normalise_.scores(ticks).with_row_index("row of ticks")
         z = [pl.col(c) for c in self.channels_]
         flat = [e.alias(f"f{i}") for i, e in enumerate(e for k in self.kernels for e in k.polars(z))]
-        parts = [part.select(flat).to_numpy() for part in scores.partition_by("asset", maintain_order=True)]
-        return np.concatenate(parts).astype(np.float32) if parts else np.empty((0, len(flat)), np.float32)
+        table = np.empty((len(ticks), len(flat)), np.float32)
+        for part in scores.partition_by("asset"):
+            table[part["row of ticks"].to_numpy()] = part.select(flat).to_numpy()
+        return table
 
     def nodes(self, window: Var, fresh: Var, memory: Var, hop: int) -> tuple[Var, Var, Var]:
         """The graph path: features float32 [asset, feature], memory_next float64 [asset, M], contribution float32 [asset, channel].
 
-        A channel's contribution is how far the mean of its newest scores (up to 10) lies from normal, in standard deviations.
+        A channel's contribution is how far the mean of its newest scores (up to 10) lies from normal, in standard deviations;
+        NaN where none of them has a value.
         """
         view = View(self.normalise_.nodes(window, self.contract_), self.rows, hop, fresh)
         features, carried, at = [], [], 0

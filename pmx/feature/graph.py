@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 from spox import Tensor, Var, argument, build
 
+from pmx.contract import UsageError
 from pmx.feature.features import FeatureSet
 
 Head = Callable[[Var], dict[str, Var]]
@@ -19,7 +20,12 @@ def step_graph(features: FeatureSet, hop: int, head: Head, show_features: bool =
     Inputs: window float32 [asset, W, channel], fresh int64 [asset], memory float64 [asset, M].
     Outputs: memory_next, what the head gives (it may give a contribution of its own), contribution;
     and with `show_features` the features, which parity compares and no bundle carries.
+
+    Args:
+        hop: the most ticks that are new in one step; the window must hold them all.
     """
+    if not 1 <= hop <= features.rows:
+        raise UsageError(f"hop is {hop}, but the kernels read windows of {features.rows} ticks -> 1 <= hop <= W: add a longer kernel")
     window = argument(Tensor(np.float32, ("asset", features.rows, len(features.contract_.channels))))
     fresh = argument(Tensor(np.int64, ("asset",)))
     memory = argument(Tensor(np.float64, ("asset", features.slots)))

@@ -202,7 +202,7 @@ class Ewma(Kernel):
     """
 
     def __init__(self, half_life: float) -> None:
-        if half_life <= 0:
+        if not half_life > 0:
             raise UsageError(f"half_life is {half_life}: it counts ticks and must be above 0")
         self.half_life = half_life
 
@@ -231,7 +231,7 @@ class Drift(Kernel):
 
     Example:
         >>> Drift(first=10, window=10).label
-        'drift10'
+        'drift10from10'
     """
 
     def __init__(self, first: int, window: int) -> None:
@@ -239,7 +239,7 @@ class Drift(Kernel):
 
     @property
     def label(self) -> str:
-        return f"drift{self.window}"
+        return f"drift{self.window}from{self.first}"
 
     @property
     def rows(self) -> int:

@@ -13,6 +13,7 @@ from spox import Var
 from pmx.contract import Contract, DataError
 from pmx.feature.view import const, cut, round32
 
+CONSTANT = 1e-6  # a deviation below this share of the mean is what float32 readings of one value may show
 FIT_ROWS = 20_000  # k-means sees at most this many rows; regimes are far apart or they are none
 
 
@@ -69,7 +70,7 @@ class RegimeScore:
             present = (~np.isnan(inside)).sum(0)
             mean[k] = np.divide(np.nansum(inside, 0), present, out=mean[k], where=present > 0)
             spread = np.sqrt(np.divide(np.nansum((inside - mean[k]) ** 2, 0), present, out=np.zeros(len(measurements)), where=present > 0))
-            varies = spread > 1e-6 * np.maximum(1.0, np.abs(mean[k]))
+            varies = spread > CONSTANT * np.abs(mean[k])
             scale[k, varies] = spread[varies]
         keep = np.isfinite(scale).any(0)
         if not keep.any():

@@ -12,6 +12,7 @@ from pmx.source.ticks import to_ticks
 from pmx.window.label import Labels
 
 RULE = "a value at tick t may depend on readings up to t only"
+LEAST_ROWS = 12  # of an asset that is looked at
 LABEL_RULE = "a label belongs to the time of the newest reading of its window"
 
 
@@ -33,24 +34,26 @@ def look_ahead(
         failed_at: asset -> failure in ticks.
     """
     rng = np.random.default_rng(seed)
-    sizes = readings.group_by("asset").len().filter(pl.col("len") >= 12).sort("asset")
+    sizes = readings.group_by("asset").len().filter(pl.col("len") >= LEAST_ROWS).sort("asset")
     chosen = rng.permutation(sizes["asset"].to_numpy())[:4]
     compared = 0
     for asset in chosen:
         own = readings.filter(pl.col("asset") == asset)
-        for share in rng.uniform(0.2, 0.9, 3):
-            cut = int(share * len(own))
-            before = _table(own, contract, features)
+        before = _table(own, contract, features)
+        for cut in _cuts(own, contract, rng):
+            # the tick of the first changed reading may hold unchanged ones too: it was still open, those before it are closed
+            opened = to_ticks(own[cut:], contract)["tick"].min()
             for how, changed in _changes(own, cut, contract, rng).items():
                 after = _table(changed, contract, features)
-                # the tick that holds the newest unchanged reading may still be open: ticks before it are closed
-                last = _ticks(own[:cut], contract)["tick"].max()
-                kept = before[0] < last
-                old, new = before[1][kept], after[1][after[0] < last]
+                closed = min(opened - 1, after[0].max())
+                kept = before[0] <= closed
+                old, new = before[1][kept], after[1][after[0] <= closed]
                 differs = ~((old == new) | (np.isnan(old) & np.isnan(new)))
                 compared += old.size
                 if differs.any():
                     return _culprit(asset, before[0][kept], differs, features, how)
+    if not compared:
+        return Gate("look-ahead", False, "nothing could be compared", culprit=f"no training asset has {LEAST_ROWS} readings", rule=RULE)
     wrong = _late_label(ticks, labels, failed_at, contract)
     if wrong:
         return Gate("look-ahead", False, wrong[1], culprit=f"label of asset {wrong[0]}", rule=LABEL_RULE)
@@ -58,12 +61,16 @@ def look_ahead(
     return Gate("look-ahead", True, detail, figures={"compared": float(compared)})
 
 
-def _ticks(readings: pl.DataFrame, contract: Contract) -> pl.DataFrame:
-    return to_ticks(readings, contract)
+def _cuts(own: pl.DataFrame, contract: Contract, rng: np.random.Generator) -> list[int]:
+    """Positions of the first changed reading: early, where windows are not full yet; behind a missing value; and two anywhere."""
+    cuts = [int(rng.integers(4, LEAST_ROWS)), *(int(share * len(own)) for share in rng.uniform(0.2, 0.9, 2))]
+    missing = own.select(pl.any_horizontal(pl.col(c).is_null() | pl.col(c).is_nan() for c in contract.names)).to_series().to_numpy()
+    behind = np.flatnonzero(missing[:-1]) + 1
+    return cuts + ([int(rng.choice(behind))] if len(behind) else [])
 
 
 def _table(readings: pl.DataFrame, contract: Contract, features: FeatureSet) -> tuple[np.ndarray, np.ndarray]:
-    ticks = _ticks(readings, contract)
+    ticks = to_ticks(readings, contract)
     return ticks["tick"].to_numpy(), features.table(ticks)
 
 
@@ -81,8 +88,8 @@ def _changes(own: pl.DataFrame, cut: int, contract: Contract, rng: np.random.Gen
 
 
 def _culprit(asset: str, tick: np.ndarray, differs: np.ndarray, features: FeatureSet, how: str) -> Gate:
-    row, column = np.argwhere(differs)[-1]
-    kernel = features.kernel_of(int(np.flatnonzero(differs.any(0))[0]))
+    column = int(np.flatnonzero(differs.any(0))[0])
+    row, kernel = int(np.flatnonzero(differs[:, column])[-1]), features.kernel_of(column)
     detail = f"feature {features.names_[column]} of asset {asset} at tick {tick[row]} changed when later readings were {how}; {differs.sum():,} values changed"
     return Gate(
         "look-ahead", False, detail, culprit=f"kernel {kernel.label} ({type(kernel).__module__}.{type(kernel).__name__})", rule=RULE

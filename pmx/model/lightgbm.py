@@ -11,6 +11,8 @@ from spox import Var
 from pmx.model import Model
 from pmx.model.trees import tree_attributes
 
+ZERO = float(np.float32(1e-35))  # kZeroThreshold of LightGBM, a float32 constant
+
 
 class LightGBM(Model):
     """RUL by LightGBM, lowered exactly. Many shallow trees on shuffled shares of rows and features, since lives are few.
@@ -82,6 +84,8 @@ class LightGBM(Model):
 
     def to_onnx(self, features: Var) -> Var:
         x = op.cast(features, to=np.float64)
+        # LightGBM reads what is this close to zero as zero, and may split right there
+        x = op.where(op.less_or_equal(op.abs(x), op.const(ZERO, np.float64)), op.const(0.0, np.float64), x)
         total = None
         for booster in self.boosters_:
             attributes = tree_attributes(booster.dump_model())

@@ -59,10 +59,13 @@ def pack(folder: Path, fitted: Fitted, policy: Policy, protocol: Protocol, name:
     part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    for file in CORE:
-        (part / file).write_bytes(files[file])
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(part, folder)
+    try:
+        for file in CORE:
+            (part / file).write_bytes(files[file])
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(part, folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
     return core_digest(files)
 
 

@@ -117,7 +117,7 @@ def _scan(file: Path, prefix: str) -> pl.LazyFrame:
     if width < len(names):
         raise DataError(f"{file}, first line: {width} columns, expected {len(names)} separated by single spaces -> is this a C-MAPSS file?")
     # A line is cut up here and not by the CSV reader, which takes a line that ends too soon for one whose last values are missing.
-    lines = pl.scan_csv(
+    text = pl.scan_csv(
         file,
         has_header=False,
         separator="\x1f",  # of no use in text: the whole line is one cell
@@ -136,7 +136,7 @@ def _scan(file: Path, prefix: str) -> pl.LazyFrame:
     absent = pl.lit("(line ends before it)")  # no number, so that the contract refuses the row and names the channel
     columns = [pl.when(cell.len() > i).then(cell.get(i, null_on_oob=True)).otherwise(absent).alias(n) for i, n in enumerate(names) if i]
     beyond = cell.slice(len(names)).list.join(" ").alias(f"column_{len(names) + 1}")  # a value there is refused as an unknown channel
-    rows = lines.filter(line.fill_null("") != "").with_columns(cells=line.str.split(" "))
+    rows = text.filter(line.fill_null("") != "").with_columns(cells=line.str.split(" "))
     return rows.select(pl.lit(str(file)).alias("file"), pl.col("row").cast(pl.Int64), asset.alias("asset"), *columns, beyond)
 
 

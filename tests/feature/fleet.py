@@ -1,0 +1,143 @@
+"""Histories to compute features of, and a loop of our own that carries them through a step graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import polars as pl
+
+from pmx.contract import Channel, Contract
+from pmx.feature.features import FeatureSet
+from pmx.feature.graph import step_graph
+from pmx.feature.kernel import Age, Deviation, Drift, Ewma, Kernel, LongDifference, Slope, TrailingMean
+from pmx.feature.regime import RegimeScore
+from pmx.source.admit import admit
+from pmx.source.cmapss import Cmapss
+from pmx.source.ticks import to_ticks
+
+PLAIN = Contract((Channel("a", unit="-"), Channel("b", unit="-")), "h", "life")
+
+# Every kernel, with windows short enough that a dozen ticks exercise all of them.
+SMALL: list[Kernel] = [
+    Age(), TrailingMean(1), TrailingMean(7), Deviation(1), Deviation(2), Deviation(9), Slope(1), Slope(5),
+    LongDifference(3, lag=9), LongDifference(4, lag=2), Drift(first=3, window=4), Drift(first=10, window=1), Ewma(0.5), Ewma(6),
+]  # fmt: skip
+
+# The recipe of conf/feature/history.yaml.
+RECIPE: list[Kernel] = [
+    Age(), TrailingMean(10), TrailingMean(30), Deviation(30), Slope(15), LongDifference(10, lag=50), Drift(first=10, window=10),
+    Ewma(5), Ewma(15), Ewma(40),
+]  # fmt: skip
+
+
+class Plain(RegimeScore):
+    """Scores that are the readings themselves, so that a test can plant them."""
+
+    def fit(self, ticks: pl.DataFrame, contract: Contract) -> RegimeScore:
+        fitted = RegimeScore(clip=20.0)
+        fitted.settings_, fitted.channels_, fitted.range_ = [], contract.names, np.ones(0)
+        fitted.centre_, fitted.mean_, fitted.scale_ = np.zeros((1, 0)), np.zeros((1, 2)), np.ones((1, 2))
+        return fitted
+
+
+def plain(kernels: list[Kernel]) -> FeatureSet:
+    """Kernels over two planted channels, `a` and `b`."""
+    return FeatureSet(Plain(), kernels).fit(pl.DataFrame(), PLAIN)
+
+
+def frame(histories: dict[str, np.ndarray], contract: Contract = PLAIN) -> pl.DataFrame:
+    """Ticks from float [tick, channel] per asset; NaN becomes null, as alignment gives it."""
+    parts = []
+    for name, values in histories.items():
+        columns = {c: pl.Series(values[:, i], dtype=pl.Float32).fill_nan(None) for i, c in enumerate(contract.names)}
+        parts.append(pl.DataFrame({"asset": [name] * len(values), "tick": np.arange(1, len(values) + 1), **columns}))
+    return pl.concat(parts)
+
+
+def cmapss(root: Path, subset: str) -> tuple[pl.DataFrame, Contract]:
+    """All ticks of a subset, training and test engines."""
+    history = Cmapss(str(root), subset).load()
+    return to_ticks(admit(history.rows, history.contract).readings, history.contract), history.contract
+
+
+def values_of(ticks: pl.DataFrame, contract: Contract) -> list[np.ndarray]:
+    """Per asset float32 [tick, channel], NaN where missing."""
+    return [p.select(contract.names).to_numpy().astype(np.float32) for p in ticks.partition_by("asset", maintain_order=True)]
+
+
+class Graph:
+    """The step graph of a fitted feature set, features shown."""
+
+    def __init__(self, features: FeatureSet, hop: int = 1) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        self.features, self.hop = features, hop
+        graph = step_graph(features, hop, lambda vector: {}, show_features=True)
+        self.session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        self.outputs = [o.name for o in self.session.get_outputs()]
+
+    def run(self, window: np.ndarray, fresh: np.ndarray, memory: np.ndarray) -> dict[str, np.ndarray]:
+        fed = {"window": window, "fresh": np.asarray(fresh, np.int64), "memory": memory}
+        return dict(zip(self.outputs, self.session.run(None, fed), strict=True))
+
+
+@dataclass
+class Walked:
+    """What a walk gave: per asset and scored tick, the outputs at that tick."""
+
+    ticks: list[list[int]]
+    features: list[np.ndarray]
+    memory: list[np.ndarray]
+
+    @property
+    def flat(self) -> np.ndarray:
+        return np.concatenate(self.features)
+
+
+def walk(
+    graph: Graph,
+    histories: list[np.ndarray],
+    fresh: Callable[[int], int] = lambda step: 1,
+    memory0: float = 0.0,
+    batch: Callable[[list[int]], list[list[int]]] = lambda on: [on],
+) -> Walked:
+    """Carries assets through the graph: at step k each takes `fresh(k)` new ticks, until its history has ended.
+
+    Args:
+        histories: per asset float32 [tick, channel].
+        batch: how the assets of one step are divided into calls.
+    """
+    width = graph.features.rows
+    window = [np.full((width, h.shape[1]), np.nan, np.float32) for h in histories]
+    memory = [np.full(graph.features.slots, memory0) for _ in histories]
+    at = [0] * len(histories)
+    walked = Walked([[] for _ in histories], [np.empty((0, len(graph.features.names_)), np.float32) for _ in histories], memory)
+    found: list[list[np.ndarray]] = [[] for _ in histories]
+    for step in range(max(map(len, histories)) + 1):
+        new = fresh(step)
+        on = [i for i, h in enumerate(histories) if at[i] + new <= len(h)]
+        for i in on:
+            window[i] = np.concatenate([window[i], histories[i][at[i] : at[i] + new]])[-width:]
+            at[i] += new
+        for call in batch(on) if on else []:
+            out = graph.run(np.stack([window[i] for i in call]), np.full(len(call), new), np.stack([memory[i] for i in call]))
+            for j, i in enumerate(call):
+                memory[i] = out["memory_next"][j]
+                walked.ticks[i].append(at[i])
+                found[i].append(out["features"][j])
+    walked.features = [np.stack(f) if f else walked.features[i] for i, f in enumerate(found)]
+    return walked
+
+
+def same(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """bool: the same number, or missing on both sides."""
+    assert a.shape == b.shape and a.dtype == b.dtype
+    return (a == b) | (np.isnan(a) & np.isnan(b))
+
+
+def share_equal(a: np.ndarray, b: np.ndarray) -> float:
+    return float(same(a, b).mean())
