@@ -156,8 +156,10 @@ class Bundle:
 def _read(path: Path) -> dict[str, bytes]:
     if not path.is_dir():
         raise DataError(f"{path}: no such bundle -> give the directory that pmx run wrote")
-    files = {}
-    for entry in sorted(os.scandir(path), key=lambda e: e.name):
+    files, entries = {}, sorted(os.scandir(path), key=lambda e: e.name)
+    if not {e.name for e in entries} & {*CORE, *SEALED}:
+        raise DataError(f"{path}: this folder holds no bundle -> give the directory that pmx run wrote")
+    for entry in entries:
         if entry.name not in CORE + SEALED or not entry.is_file(follow_symlinks=False):
             raise DigestError(f"{path}: {entry.name} does not belong into a bundle -> remove it, or take the bundle from its origin")
         if entry.stat().st_size > LARGEST:
@@ -182,7 +184,7 @@ def _check_manifest(path: Path, files: dict[str, bytes]) -> str:
     missing = [n for n in CORE if n not in expected]
     if changed or missing:
         raise DigestError(
-            f"{path}: {', '.join(changed or missing)} is not the file that was sealed -> take the bundle from its origin, or pack again"
+            f"{path}: {', '.join(changed or missing)} is not as sealed in manifest.json -> take the bundle from its origin, or pack again"
         )
     if core_digest(files) != core:
         raise DigestError(f"{path}: the core digest does not match the manifest -> take the bundle from its origin, or pack again")

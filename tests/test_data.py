@@ -55,7 +55,10 @@ BREACHES = {
     "out_of_range": (put("pressure", "-3"), "row 6, asset pump-0001, channel pressure: '-3' is outside [0.0, 40.0] bar"),
     "infinite": (put("power", "inf"), "row 6, asset pump-0001, channel power: 'inf' is infinite"),
     "duplicate": (lambda lines: lines[4], "row 6, asset pump-0001: '2025"),
-    "not_monotonic": (put("time", "2001-01-01T00:00:00Z"), "row 6, asset pump-0001: '2001-01-01T00:00:00Z' is before the asset's newest row"),
+    "not_monotonic": (
+        put("time", "2001-01-01T00:00:00Z"),
+        "row 6, asset pump-0001: '2001-01-01T00:00:00Z' is before the asset's newest row",
+    ),
     "missing_asset": (put("asset", ""), "row 6: '' names no asset"),
 }
 

@@ -16,7 +16,8 @@ import pmx
 
 ROOT = Path(__file__).parents[1]
 # Enough to show that the way is whole; `make demo` runs the real size.
-QUICK: list[str] = []
+QUICK = ["source.assets=16", "source.life=300", "window.folds=2", "evaluate.draws=50", "model=lightgbm", "model.lightgbm.trees=15"]
+QUICK += ["device.step_ms=5000", "device.resident_mb_max=4000"]  # a loaded machine is slow, and that is not the question here
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,9 @@ class Policy:
     def __post_init__(self) -> None:
         fine = self.worse in ("below", "above") and 1 <= self.k <= self.n and np.isfinite([self.raise_at, self.clear_at]).all()
         if not fine or (self.clear_at < self.raise_at if self.worse == "below" else self.clear_at > self.raise_at):
-            raise IncompatibleError(f"alarm policy {self} makes no sense -> 1 <= k <= n, and a finite clear_at on the good side of raise_at")
+            raise IncompatibleError(
+                f"alarm policy {self} makes no sense -> 1 <= k <= n, and a finite clear_at on the good side of raise_at"
+            )
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -6,6 +6,7 @@ import argparse
 import errno
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +123,8 @@ def _replay(options: argparse.Namespace, send: Any) -> dict[str, Any]:
             where = f"asset {b.asset or '?'}" + (f", channel {b.channel}" if b.channel else "")
             send("text", f"  row {b.row}, {where}: {b.value!r} {b.rule.why} ({b.reason})")
         if len(refused) > 8:
-            send("text", f"  … and {len(refused) - 8} more")
+            reasons = ", ".join(f"{n:,} {reason}" for reason, n in Counter(b.reason for b in refused[8:]).most_common())
+            send("text", f"  … and {len(refused) - 8:,} more ({reasons})")
     if not played.assets:
         raise DataError(f"{options.input}: no reading was accepted of {played.rows} rows, nothing to replay -> correct the file")
     if options.output:

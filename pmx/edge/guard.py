@@ -47,7 +47,7 @@ def guarded(arguments: list[str], deadline: float, show: Show) -> dict[str, Any]
         reader.start()
     try:
         while (line := lines.get(timeout=deadline)) is not None:
-            kind, value = next(iter(json.loads(line).items()))
+            kind, value = _told(line)
             if kind == "result":
                 return dict(value)
             if kind == "error":
@@ -77,6 +77,14 @@ def _listen(child: subprocess.Popen[str], lines: queue.Queue[str | None]) -> Non
 
 def _collect(child: subprocess.Popen[str], complaints: list[str]) -> None:
     complaints.extend(child.stderr or ())
+
+
+def _told(line: str) -> tuple[str, Any]:
+    try:
+        [(kind, value)] = json.loads(line).items()
+    except (ValueError, AttributeError):
+        raise IncompatibleError(f"the scoring process said {line.strip()[:200]!r}, which is no message -> see --debug") from None
+    return kind, value
 
 
 def _error(value: dict[str, Any]) -> PmxError:

@@ -16,9 +16,7 @@ def budget(measured: dict[str, float], name: str, bytes_max: float, resident_mb_
     """
     limits = {"bytes": bytes_max, "resident_mb": resident_mb_max, "p99_ms": step_ms / headroom}
     over = [k for k, limit in limits.items() if not measured[k] <= limit]
-    detail = (
-        f"{measured['bytes'] / 1e6:.2f} MB, {measured['resident_mb']:.0f} MB resident, p99 {measured['p99_ms']:.2f} ms of {step_ms:g} ms"
-    )
+    detail = f"{measured['bytes'] / 1e6:.2f} MB, {measured['resident_mb']:.0f} MB resident, step p99 {measured['p99_ms']:.2f} ms CPU of {step_ms:g} ms"
     if over:
         culprit = ", ".join(f"{k} {measured[k]:g} > {limits[k]:g}" for k in over)
         return Gate(

@@ -29,10 +29,14 @@ def leakage(fitted: pl.DataFrame, ticks: pl.DataFrame, division: Division, playe
         evaluated = evaluated & division.test
     found = breaches(Division(used, evaluated, by), asset, tick)
     if found:
+        # that a tick lies on both sides is said of no asset; the assets it lies in are among the findings too
+        found = [f for f in found if ": " in f] or found
         rule = "no asset on both sides" if by == "asset" else "each asset's fitted ticks end before its first test tick"
-        return Gate("leakage", False, f"{len(found)} findings, first: {found[0]}", culprit=found[0].split(":")[0], rule=rule)
+        return Gate("leakage", False, f"{len(found)} findings, first: {found[0]}", culprit=found[0].rsplit(": ", 1)[0], rule=rule)
     sides = [len(np.unique(asset[m])) for m in (used, evaluated)]
     if not all(sides):
         what = "fitted" if not sides[0] else "evaluated"
-        return Gate("leakage", False, f"{sides[0]} assets fitted, {sides[1]} evaluated", f"nothing was {what}", "both sides must hold ticks")
+        return Gate(
+            "leakage", False, f"{sides[0]} assets fitted, {sides[1]} evaluated", f"nothing was {what}", "both sides must hold ticks"
+        )
     return Gate("leakage", True, f"split by {by}: {sides[0]} assets fitted, {sides[1]} evaluated, 0 findings", figures={"findings": 0.0})

@@ -42,7 +42,7 @@ def look_ahead(
         before = _table(own, contract, features)
         for cut in _cuts(own, contract, rng):
             # the tick of the first changed reading may hold unchanged ones too: it was still open, those before it are closed
-            opened = to_ticks(own[cut:], contract)["tick"].min()
+            opened = int(to_ticks(own[cut:], contract)["tick"].to_numpy().min())
             for how, changed in _changes(own, cut, contract, rng).items():
                 after = _table(changed, contract, features)
                 closed = min(opened - 1, after[0].max())

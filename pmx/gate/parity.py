@@ -93,7 +93,11 @@ def parity(
                 rows = differs.any(1)
                 changed += int((fitted.model.leaves(offline[rows]) != fitted.model.leaves(stepped[rows])).sum())
     equal = 1 - unequal / total
-    apart = _relative(np.concatenate(played.outputs[fitted.output]), verdicts)
+    shipped = np.concatenate(played.outputs[fitted.output])
+    if len(shipped) != len(verdicts):
+        culprit = f"the replay scored {len(shipped):,} ticks, the training path {len(verdicts):,}"
+        return Gate("parity", False, "they cannot be compared", culprit=culprit, rule=RULE)
+    apart = _relative(shipped, verdicts)
     head = _head_difference(fitted, fitted.table(frame), seed)
     figures = {
         "bit_equal": equal,
@@ -106,9 +110,15 @@ def parity(
         f"{equal:.6%} of {total:,} features bit-equal, {changed} tree leaves changed, verdicts differ by at most {max(apart, head):.2g}"
     )
     if equal < LEAST_EQUAL or changed or not max(apart, head) <= BOUND:
-        culprit = worst[0] or f"model {fitted.name}"
+        culprit = worst[0] or f"model {fitted.name}" + (_where(frame, shipped, verdicts) if not apart <= BOUND else "")
         return Gate("parity", False, detail, culprit=culprit, rule=RULE, figures=figures)
     return Gate("parity", True, detail, figures=figures)
+
+
+def _where(frame: pl.DataFrame, shipped: np.ndarray, verdicts: np.ndarray) -> str:
+    apart = np.where(np.isnan(shipped) & np.isnan(verdicts), 0.0, np.abs(shipped - verdicts))
+    row = int(np.argmax(np.nan_to_num(apart, nan=np.inf)))  # NaN on one side alone is the largest difference
+    return f", asset {frame['asset'][row]} at tick {frame['tick'][row]}: {verdicts[row]:g} offline, {shipped[row]:g} shipped"
 
 
 def _relative(a: np.ndarray, b: np.ndarray) -> float:

@@ -20,6 +20,8 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from spox import Var
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler, TensorDataset
 
+from pmx.contract import DataError
+
 LIMIT = 5.0  # a standardised feature never exceeds this: a spike must not throw a network off
 
 
@@ -125,6 +127,8 @@ def train(
 
     One asset in six is kept for early stopping (one of two assets; where there is only one, its last sixth).
     """
+    if len(x) < 2:
+        raise DataError(f"{len(x)} tick to fit a network on: one is needed to learn from and one to stop at -> take more data")
     mean = np.nan_to_num(np.nanmean(np.where(np.isnan(x).all(0), 0.0, x.astype(np.float64)), 0))
     scale = np.nanstd(np.where(np.isnan(x).all(0), 0.0, x.astype(np.float64)), 0)
     scale[scale < 1e-9] = 1.0

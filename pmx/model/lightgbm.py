@@ -8,6 +8,7 @@ import spox.opset.ai.onnx.ml.v5 as ml
 import spox.opset.ai.onnx.v20 as op
 from spox import Var
 
+from pmx.contract import UsageError
 from pmx.model import Model
 from pmx.model.trees import tree_attributes
 
@@ -51,6 +52,8 @@ class LightGBM(Model):
         threads: int = 1,
         seed: int = 0,
     ) -> None:
+        if average < 1:
+            raise UsageError(f"average is {average}: it counts boosters and must be at least 1")
         self.trees, self.learning_rate, self.num_leaves, self.min_child_samples = trees, learning_rate, num_leaves, min_child_samples
         self.feature_fraction, self.bagging_fraction, self.average = feature_fraction, bagging_fraction, average
         self.threads, self.seed = threads, seed
@@ -70,6 +73,7 @@ class LightGBM(Model):
             "verbose": -1,
         }
         seeds = np.random.SeedSequence(self.seed).generate_state(self.average) >> 1  # LightGBM takes positive 32-bit seeds
+        x, y = np.ascontiguousarray(x), np.ascontiguousarray(y)  # LightGBM copies other layouts, with a warning
         self.boosters_ = [lightgbm.train(parameters | {"seed": int(s)}, lightgbm.Dataset(x, y), self.trees) for s in seeds]
 
     def score(self, x: np.ndarray) -> np.ndarray:

@@ -1,5 +1,8 @@
 """A LightGBM booster as one `ai.onnx.ml` v5 TreeEnsemble, exact: double thresholds, missing values and categories as LightGBM reads them.
 
+Categories must come as whole numbers (LightGBM would cut 2.7 to 2, a tree node would not), and values within 1e-35 of zero as
+zero (LightGBM takes them for it).
+
 Children always get a higher number than their parent, so the written trees have no cycles; `check_acyclic` proves it again on
 the bytes, since one changed index can make a runtime loop for ever and the ONNX checker accepts it.
 """
@@ -51,6 +54,8 @@ class _Nodes:
     def subtree(self, s: dict[str, Any]) -> tuple[int, int]:
         """Writes a subtree of `Booster.dump_model`; returns its index and whether it is a leaf."""
         if "split_index" not in s:
+            if s.get("leaf_coeff"):
+                raise UsageError("linear_tree has no exact form as tree leaves -> leave it out")
             return self.leaf(s["leaf_value"])
         if s["decision_type"] == "==":  # a set of categories; a missing value goes right
             at = self.add(s["split_feature"], MEMBER, 0.0, False)
@@ -67,7 +72,9 @@ class _Nodes:
 
 
 def tree_attributes(dump: dict[str, Any]) -> dict[str, Any]:
-    """Attributes of a TreeEnsemble with one target, from `Booster.dump_model()`."""
+    """Attributes of a TreeEnsemble with one target, the sum of the trees, from `Booster.dump_model()`."""
+    if dump["num_tree_per_iteration"] != 1 or dump["average_output"]:
+        raise UsageError("only boosters whose output is one sum of trees have this form -> no multiclass objective, no boosting: rf")
     nodes, roots = _Nodes(), []
     for tree in dump["tree_info"]:
         roots.append(len(nodes.feature))
@@ -94,21 +101,51 @@ def tree_attributes(dump: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_acyclic(graph: bytes) -> int:
-    """Proves that every TreeEnsemble in the graph is a forest whose children follow their parents; returns the number of tree nodes.
+    """Proves that every TreeEnsemble in the graph ends on any input: children follow their parents and all indices point inside.
+
+    Returns:
+        The number of tree nodes.
 
     Raises:
         IncompatibleError: a child does not follow its parent, or an index points outside.
     """
+    model = onnx.load_from_string(graph)
+    widths = _widths(model)
     count = 0
-    for node in onnx.load_from_string(graph).graph.node:
+    for node in model.graph.node:
         if node.op_type != "TreeEnsemble":
             continue
-        a = {x.name: np.array(x.ints) for x in node.attribute if x.type == onnx.AttributeProto.INTS}
-        size, leaves = len(a["nodes_featureids"]), len(a["leaf_targetids"])
-        for side in ("true", "false"):
-            child, leaf = a[f"nodes_{side}nodeids"], a[f"nodes_{side}leafs"].astype(bool)
-            inner, own = child[~leaf], np.arange(size)[~leaf]
-            if (inner <= own).any() or (inner >= size).any() or (child[leaf] >= leaves).any() or (child < 0).any():
-                raise IncompatibleError("a tree of the model points backwards or outside: it could loop for ever -> pack the model again")
-        count += size
+        a = {x.name: np.array(x.ints, np.int64) for x in node.attribute if x.type == onnx.AttributeProto.INTS}
+        targets = next((x.i for x in node.attribute if x.name == "n_targets"), 1)
+        if not _is_sound(a, widths.get(node.input[0]), targets):
+            raise IncompatibleError("a tree of the model points backwards or outside: it could loop for ever -> pack the model again")
+        count += len(a["nodes_featureids"])
     return count
+
+
+def _widths(model: onnx.ModelProto) -> dict[str, int]:
+    """Tensor name -> how many columns it has, where that is known."""
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    found = {}
+    for value in [*inferred.value_info, *inferred.input]:
+        dims = value.type.tensor_type.shape.dim
+        if len(dims) == 2 and dims[1].HasField("dim_value"):
+            found[value.name] = dims[1].dim_value
+    return found
+
+
+def _is_sound(a: dict[str, np.ndarray], width: int | None, targets: int) -> bool:
+    """Whether the index lists of one TreeEnsemble agree in length, point inside, and lead every parent to later children."""
+    none = np.empty(0, np.int64)
+    feature, target, roots = (a.get(n, none) for n in ("nodes_featureids", "leaf_targetids", "tree_roots"))
+    inside = [(feature, np.iinfo(np.int64).max if width is None else width), (target, targets), (roots, len(feature))]
+    if not len(roots) or any((index < 0).any() or (index >= stop).any() for index, stop in inside):
+        return False
+    for side in ("true", "false"):
+        child, leaf = a.get(f"nodes_{side}nodeids", none), a.get(f"nodes_{side}leafs", none).astype(bool)
+        if not len(child) == len(leaf) == len(feature):
+            return False
+        inner, own = child[~leaf], np.flatnonzero(~leaf)
+        if (inner <= own).any() or (inner >= len(feature)).any() or (child[leaf] >= len(target)).any() or (child < 0).any():
+            return False
+    return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import sys
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -63,6 +64,8 @@ def _recorded(folder: Path) -> dict[str, str]:
 
 def _contents(url: str, folder: Path, wanted: set[str]) -> dict[str, bytes]:
     """Downloads the archive into a folder of its own, so that no earlier download is taken for this one, and none stays behind."""
+    pooch.get_logger().setLevel("WARNING")  # it would tell of its cache, and propose a digest to trust
+    print(f"Downloading {url}", file=sys.stderr, flush=True)
     with TemporaryDirectory(prefix=".download", dir=folder) as place:
         try:
             archive = Path(pooch.retrieve(url, known_hash=None, path=place)).read_bytes()

@@ -42,7 +42,8 @@ class Labels:
     def fails_within(self, horizon: float) -> np.ndarray:
         """1.0 where a failure comes within `horizon`, 0.0 where none does, NaN where censoring hides it."""
         outcome = np.where(self.rul <= horizon, 1.0, 0.0)
-        return np.where(np.isnan(self.rul) & (self.at_least < horizon), np.nan, outcome)
+        hidden = np.isnan(self.rul) & ~(self.at_least > horizon)  # ticks after the end of a life are hidden too
+        return np.where(hidden, np.nan, outcome)
 
     def healthy(self, horizon: float) -> np.ndarray:
         """bool [row]: certainly more than `horizon` of life left."""
@@ -73,9 +74,8 @@ def label(ticks: pl.DataFrame, events: pl.DataFrame, contract: Contract, known_b
 def ends_of(ticks: pl.DataFrame, events: pl.DataFrame, contract: Contract, known_by: float | None) -> pl.DataFrame:
     """Per asset of the ticks: `seen` (its last tick), `end` (its first failure or replacement, null = none known) and `event`."""
     ends = events.filter(pl.col("event").is_in(ENDS))
-    ends = ends.with_columns(**{c: pl.Series(contract.ticks_of(ends[c].to_physical().to_numpy())) for c in ("time", "known_at")}).sort(
-        "time"
-    )
+    ends = ends.with_columns(**{c: pl.Series(contract.ticks_of(ends[c].to_physical().to_numpy())) for c in ("time", "known_at")})
+    ends = ends.sort("time", "event")  # a part that failed is replaced at the same moment: the failure is what ended its life
     if known_by is not None:
         ends = ends.filter(pl.col("known_at") <= known_by)
     first = ends.group_by("asset").first().select("asset", pl.col("time").alias("end"), "event")

@@ -86,6 +86,11 @@ class Split(ABC):
             groups = [np.isin(asset, names[i :: self.folds]) for i in range(self.folds)]
             return [(~group, group) for group in groups]
         block = ticks.select((pl.int_range(pl.len()) * (self.folds + 1) // pl.len()).over("asset")).to_series().to_numpy()
+        if len(np.unique(block)) <= self.folds:
+            longest = int(ticks.group_by("asset").len()["len"].max() or 0)
+            raise DataError(
+                f"{longest} training ticks per asset at most for {self.folds} folds -> lower window.folds, or train on more of each life"
+            )
         return [(block < k, block == k) for k in range(1, self.folds + 1)]
 
 

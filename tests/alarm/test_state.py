@@ -84,7 +84,15 @@ def test_an_asset_that_is_not_stepped_stays_as_it_was():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"k": 0}, {"k": 4}, {"clear_at": 29.0}, {"worse": "under"}, {"worse": "above"}, {"raise_at": float("nan")}, {"clear_at": float("inf")}],
+    [
+        {"k": 0},
+        {"k": 4},
+        {"clear_at": 29.0},
+        {"worse": "under"},
+        {"worse": "above"},
+        {"raise_at": float("nan")},
+        {"clear_at": float("inf")},
+    ],
 )
 def test_a_policy_that_makes_no_sense_is_refused(wrong):
     with pytest.raises(IncompatibleError, match="->"):

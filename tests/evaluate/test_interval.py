@@ -11,7 +11,14 @@ from pmx.evaluate.interval import rate, ratio, share
 @pytest.mark.parametrize(
     ("hits", "trials", "low", "high"),
     # Newcombe, Statistics in Medicine 17 (1998) 857-872, table I, method 3; the last two by hand: z² / (n + z²)
-    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718), (0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0)],
+    [
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+        (0, 10, 0.0, 0.2775),
+        (10, 10, 0.7225, 1.0),
+    ],
 )
 def test_wilson_as_published(hits, trials, low, high):
     assert share(hits, trials) == (hits / trials, pytest.approx(low, abs=6e-5), pytest.approx(high, abs=6e-5))

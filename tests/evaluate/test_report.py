@@ -29,7 +29,13 @@ def rows(contract=CYCLES):
 
 def test_metrics_are_named_as_promised_and_rates_are_fractions():
     found = metrics(rows(HOURS), HOURS)
-    for name in ("test/rmse_last_capped", "test/rmse_last_capped_lo", "test_no_age/rmse_last_capped", "test/event_recall", "baseline_always_alarm/event_recall"):
+    for name in (
+        "test/rmse_last_capped",
+        "test/rmse_last_capped_lo",
+        "test_no_age/rmse_last_capped",
+        "test/event_recall",
+        "baseline_always_alarm/event_recall",
+    ):
         assert name in found
     assert found["test/n_assets"] == 2 and found["test/n_failures"] == 1 and found["test/event_recall"] == 1.0
     assert found["test/false_alarms_per_asset_month"] == 0.0

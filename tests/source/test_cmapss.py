@@ -114,7 +114,11 @@ BREACHES = {
     "a cycle twice": (5, cell(1, "4"), "row 5, asset FD003-train-001: '4' is a time that the asset has already (duplicate)"),
     "a cycle out of order": (5, cell(1, "2"), "row 5, asset FD003-train-001: '2' is before the asset's newest row (not_monotonic)"),
     "a setting out of range": (5, cell(2, "99"), "row 5, asset FD003-train-001, channel altitude: '99' is outside [-1.0, 43.0] kft"),
-    "a column too many": (5, lambda line: line.rstrip() + " 7.5", "row 5, asset FD003-train-001, channel column_27: '7.5' stands in a column"),
+    "a column too many": (
+        5,
+        lambda line: line.rstrip() + " 7.5",
+        "row 5, asset FD003-train-001, channel column_27: '7.5' stands in a column",
+    ),
     "a line cut short": (5, lambda line: line.rstrip().rpartition(" ")[0], "row 5, asset FD003-train-001, channel W32: '(line ends before"),
     "an engine that is no number": (5, cell(0, "one"), "row 5: '' names no asset (missing_asset)"),
     "a byte of another alphabet": (5, cell(6, "6\N{DEGREE SIGN}"), "channel T24: '6\N{DEGREE SIGN}' is not a number"),
@@ -182,4 +186,6 @@ def test_engines_stay_in_the_order_of_the_rul_file_beyond_999(tmp_path: Path):
     (tmp_path / "test_FD005.txt").write_text("\n".join(cell(0, str(i))(line) for i in range(1, 1002)))
     (tmp_path / "RUL_FD005.txt").write_text("\n".join(str(i) for i in range(1, 1002)))
     events = Cmapss(str(tmp_path), "FD005").load().events.filter(pl.col("asset").str.contains("test"))
-    assert {int(asset.split("-")[2]): time - 1 for asset, time in events.select("asset", "time").iter_rows()} == {i: i for i in range(1, 1002)}
+    assert {int(asset.split("-")[2]): time - 1 for asset, time in events.select("asset", "time").iter_rows()} == {
+        i: i for i in range(1, 1002)
+    }

@@ -114,6 +114,7 @@ def test_terms_come_before_the_download(home: Home, files: dict[str, bytes], tmp
     assert main(["data", "fetch", "cmapss", f"source.root={tmp_path}", "source.subset=FD003", f"+source.home={home.url}"]) == 0
     told = capsys.readouterr().out
     assert told.index("Terms") < told.index("RUL_FD003.txt") and "Next: pmx data check cmapss" in told
+    assert (tmp_path / "SHA256SUMS").is_file()
 
 
 @pytest.mark.parametrize("name", ["../{}", "../../{}", "/{}", "a/../../{}", "C:/{}"])

@@ -1,0 +1,126 @@
+"""The look-ahead gate against kernels that cheat in ways it does not know, and against honest ones."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from pmx.contract import Contract
+from pmx.feature.features import FeatureSet
+from pmx.feature.kernel import Age, Deviation, Drift, Ewma, LongDifference, Slope, TrailingMean
+from pmx.feature.leaky import CentredMean
+from pmx.feature.regime import RegimeScore
+from pmx.gate.lookahead import look_ahead
+from pmx.source.ticks import to_ticks
+from pmx.window.label import Labels
+from tests.small_fleet import small_fleet
+
+
+class BackFilledMean(TrailingMean):
+    """Fills each missing value from the next one."""
+
+    def polars(self, z):
+        return super().polars([e.backward_fill() for e in z])
+
+
+class BackFilledSlope(Slope):
+    """Fills the start of a life, where a slope is not known yet, from the first slope."""
+
+    def polars(self, z):
+        return [e.backward_fill() for e in super().polars(z)]
+
+
+class DriftFromLater(Drift):
+    """Takes the first values of an asset before they are all there."""
+
+    def polars(self, z):
+        return [e.rolling_mean(self.window, min_samples=1) - e.head(self.first).mean() for e in z]
+
+
+class WholeLife(TrailingMean):
+    """Centres each channel on its mean over the asset's whole life."""
+
+    def polars(self, z):
+        return [e - e.mean() for e in z]
+
+
+class Remaining(Age):
+    """Counts from the end."""
+
+    def polars(self, z):
+        return [(pl.len() - pl.int_range(pl.len())).cast(pl.Float64)]
+
+
+class NextReading(TrailingMean):
+    def polars(self, z):
+        return [e.shift(-1) for e in z]
+
+
+HONEST = [Age(), TrailingMean(5), Deviation(10), Slope(5), LongDifference(5, 20), Drift(5, 5), Ewma(8)]
+CHEATS = [
+    CentredMean(3),
+    CentredMean(9),
+    BackFilledMean(6),
+    BackFilledSlope(15),
+    DriftFromLater(10, 6),
+    WholeLife(7),
+    Remaining(),
+    NextReading(4),
+]
+
+
+def gate(kernels, labels: Labels | None = None, seed: int = 0, readings: pl.DataFrame | None = None):
+    fleet = small_fleet()
+    training = fleet.training
+    own = fleet.readings.filter(pl.col("asset").is_in(training.truth.assets)) if readings is None else readings
+    features = FeatureSet(RegimeScore(), kernels).fit(training.ticks, training.contract)
+    failed_at = {a: f for a, f in zip(training.truth.assets, training.truth.failed_at, strict=True) if not np.isnan(f)}
+    return look_ahead(own, training.contract, features, training.ticks, labels or training.labels, failed_at, seed)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_honest_kernels_pass(seed):
+    found = gate(HONEST, seed=seed)
+    assert found.passed and found.figures["compared"] > 10_000 and not found.culprit, found
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("cheat", CHEATS, ids=lambda k: type(k).__name__ + k.label[-1])
+def test_a_kernel_that_looks_ahead_is_named_among_honest_ones(cheat, seed):
+    honest = [k for k in HONEST if k.label != cheat.label]
+    found = gate([*honest[:3], cheat, *honest[3:]], seed=seed)
+    assert not found.passed
+    assert f"kernel {cheat.label} " in found.culprit and type(cheat).__name__ in found.culprit
+    assert f"feature {cheat.label}" in found.detail and "later readings were" in found.detail
+    assert found.rule in found.refusal() and found.culprit in found.refusal().splitlines()[0]
+
+
+@pytest.mark.parametrize("shift", [-3, 1, 10])
+def test_a_label_that_belongs_to_another_tick_is_named(shift):
+    labels = small_fleet().training.labels
+    tick = small_fleet().history.contract.tick
+    found = gate(HONEST[:2], Labels(labels.rul + shift * tick, labels.at_least))
+    assert not found.passed and "label of asset pump-" in found.culprit and f"{shift:+d} ticks" in found.detail
+
+
+def test_one_asset_with_a_late_label_is_enough():
+    training = small_fleet().training
+    own = training.asset == next(a for a, f in zip(training.truth.assets, training.truth.failed_at, strict=True) if f == f)
+    rul = np.where(own, training.labels.rul - 6.0, training.labels.rul)
+    found = gate(HONEST[:2], Labels(rul, training.labels.at_least))
+    assert not found.passed and found.culprit == f"label of asset {training.asset[own][0]}"
+
+
+def test_alignment_is_watched_too():
+    # several readings fall into one tick: the tick of the first changed one was still open, and what it holds may change
+    fleet = small_fleet()
+    coarse = Contract(fleet.history.contract.channels, "h", "calendar", tick=24.0)
+    features = FeatureSet(RegimeScore(), [TrailingMean(3)])
+    ticks = to_ticks(fleet.readings, coarse)
+    labels = Labels(np.full(len(ticks), np.nan), np.full(len(ticks), 1.0))
+    for seed in range(3):
+        assert look_ahead(fleet.readings, coarse, features.fit(ticks, coarse), ticks, labels, {}, seed).passed
+
+
+def test_a_gate_that_compared_nothing_does_not_pass():
+    found = gate(HONEST, readings=small_fleet().readings.group_by("asset", maintain_order=True).head(5))
+    assert not found.passed and "no training asset has 12 readings" in found.culprit

@@ -1,0 +1,156 @@
+"""Packing: the same fitted objects give the same bytes, a changed one another digest; whole or not at all."""
+
+import copy
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+import pmx.model.lightgbm as lowering
+from pmx.align import Ticks
+from pmx.bundle import CORE, Bundle, core_digest
+from pmx.contract import DigestError, IncompatibleError
+from pmx.edge.replay import replay_ticks
+from pmx.edge.selftest import selftest
+from pmx.evaluate.protocol import Protocol
+from pmx.gate.parity import as_ticks
+from pmx.pack.core import core_files, golden_readings, pack
+from pmx.pack.fitted import Fitted, ranks, to_verdict
+from pmx.select.training import Training
+from tests.small_fleet import small_fleet
+
+
+@pytest.fixture(scope="module")
+def ticks() -> Ticks:
+    return as_ticks(small_fleet().tested, small_fleet().training.contract)
+
+
+def packed(folder: Path, fitted: Fitted, **changes) -> str:
+    fleet = small_fleet()
+    return pack(
+        folder, fitted, changes.get("policy", fleet.policy), changes.get("protocol", fleet.protocol), changes.get("name", "small pumps")
+    )
+
+
+def heavier(fitted: Fitted) -> Fitted:
+    """The same candidate with one leaf weight changed."""
+    text = fitted.model.boosters_[0].model_to_string()
+    line = next(x for x in text.splitlines() if x.startswith("leaf_value="))
+    first, *others = line.removeprefix("leaf_value=").split(" ")
+    changed = "leaf_value=" + " ".join([repr(float(first) + 5.0), *others])
+    model = copy.copy(fitted.model)
+    model.boosters_ = [type(fitted.model.boosters_[0])(model_str=text.replace(line, changed, 1))]
+    return Fitted(fitted.name, fitted.features, model, fitted.cap, fitted.healthy)
+
+
+def test_packing_twice_and_fitting_twice_give_the_same_bytes(tmp_path):
+    fleet = small_fleet()
+    one, two = packed(tmp_path / "one", fleet.fitted), packed(tmp_path / "two", fleet.fitted)
+    assert one == two == core_digest(small_fleet.__wrapped__().core) == fleet.bundle.core
+    for name in CORE:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    assert sorted(p.name for p in (tmp_path / "one").iterdir()) == sorted(CORE)
+
+
+def test_a_weight_changed_before_packing_changes_digest_and_replay(tmp_path, ticks):
+    fleet = small_fleet()
+    core = packed(tmp_path / "bundle", heavier(fleet.fitted))
+    assert core != fleet.bundle.core
+    changed = replay_ticks(Bundle.open(tmp_path / "bundle", packed_as=core), ticks)
+    before = replay_ticks(fleet.bundle, ticks)
+    assert any((a != b).any() for a, b in zip(changed.outputs["rul"], before.outputs["rul"], strict=True))
+
+
+def test_a_weight_changed_after_sealing_is_refused(tmp_path):
+    bundle = small_fleet().seal(tmp_path / "bundle")
+    model = onnx.load(bundle / "model.onnx")
+    trees = next(n for n in model.graph.node if n.op_type == "TreeEnsemble")
+    weights = next(a for a in trees.attribute if a.name == "leaf_weights").t
+    values = onnx.numpy_helper.to_array(weights).copy()
+    values[0] += 5.0
+    weights.CopyFrom(onnx.numpy_helper.from_array(values, weights.name))
+    (bundle / "model.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(DigestError, match=r"model\.onnx") as caught:
+        Bundle.open(bundle)
+    assert caught.value.exit_code == 4
+
+
+@pytest.mark.parametrize("change", ["policy", "protocol", "name"])
+def test_whatever_the_device_acts_on_is_part_of_the_digest(tmp_path, change):
+    fleet = small_fleet()
+    other = {
+        "policy": dataclasses.replace(fleet.policy, raise_at=fleet.policy.raise_at + 1),
+        "protocol": Protocol(fleet.protocol.cap, fleet.protocol.horizon, fleet.protocol.lead + 1),
+        "name": "other pumps",
+    }[change]
+    assert packed(tmp_path / "bundle", fleet.fitted, **{change: other}) != fleet.bundle.core
+
+
+def test_an_error_in_the_middle_leaves_the_older_folder(tmp_path, monkeypatch):
+    fleet = small_fleet()
+    core = packed(tmp_path / "bundle", fleet.fitted)
+    real, written = Path.write_bytes, []
+
+    def fails(path, data):
+        written.append(path.name)
+        if len(written) == 3:
+            raise OSError(28, "No space left on device", str(path))
+        return real(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", fails)
+    with pytest.raises(OSError, match="No space"):
+        packed(tmp_path / "bundle", heavier(fleet.fitted))
+    assert Bundle.open(tmp_path / "bundle", packed_as=core) and [p.name for p in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_packing_again_leaves_nothing_of_the_older_bundle(tmp_path):
+    bundle = small_fleet().seal(tmp_path / "bundle")
+    packed(bundle, small_fleet().fitted)
+    assert sorted(p.name for p in bundle.iterdir()) == sorted(CORE)  # a new core is not sealed by an old manifest
+
+
+def test_golden_vectors_hold_no_reading_of_the_plant():
+    fleet = small_fleet()
+    golden = golden_readings(fleet.fitted.features, fleet.history.contract)
+    rows = golden.reshape(-1, golden.shape[-1])
+    plant = fleet.ticks.select(fleet.history.contract.names).to_numpy().astype(np.float32)
+    measured = [i for i, c in enumerate(fleet.history.contract.channels) if c.role == "measurement"]
+    known = {row.tobytes() for row in plant[:, measured]}
+    assert not [r for r in rows[:, measured] if r.tobytes() in known and not np.isnan(r).all()]
+    assert 0.02 < np.isnan(rows[:, measured]).mean() < 0.1
+
+
+def test_golden_vectors_exercise_the_model_and_its_alarm():
+    arrays = small_fleet().bundle.arrays("golden.npz")
+    assert np.ptp(arrays["rul"]) > 50 and 0 < arrays["standing"].mean() < 1
+    assert selftest(small_fleet().bundle)["largest_difference"] == 0.0
+
+
+def test_a_graph_with_a_loop_is_not_packed(monkeypatch):
+    fleet = small_fleet()
+    real = lowering.tree_attributes
+
+    def loops(dump):
+        attributes = real(dump)
+        at = next(i for i, leaf in enumerate(attributes["nodes_trueleafs"]) if not leaf)
+        attributes["nodes_truenodeids"][at] = at  # a node that is its own child
+        return attributes
+
+    monkeypatch.setattr(lowering, "tree_attributes", loops)
+    with pytest.raises(IncompatibleError, match="loop for ever"):
+        core_files(fleet.fitted, fleet.policy, fleet.protocol, "looping")
+
+
+def test_verdicts_are_limited_and_anomaly_scores_are_ranks():
+    assert to_verdict(np.array([-5.0, 50.0, 900.0, np.nan]), "rul", 125.0, np.empty(0)).tolist()[:3] == [0.0, 50.0, 125.0]
+    healthy = ranks(np.r_[np.arange(5000.0), np.nan])
+    assert len(healthy) == 1000 and (np.diff(healthy) > 0).all()
+    found = to_verdict(np.array([-1.0, 2499.5, 1e9, np.nan]), "anomaly", 0.0, healthy)
+    assert found[:3].tolist() == pytest.approx([0.0, 0.5, 1.0], abs=1e-3) and np.isnan(found[3])
+
+
+def test_the_training_part_of_the_fleet_is_what_was_fitted():
+    fleet = small_fleet()
+    assert isinstance(fleet.training, Training) and not set(fleet.training.truth.assets) & set(fleet.real.assets)

@@ -1,0 +1,159 @@
+"""Labels as they were known: what is certain is told, what censoring hides is not, and nothing is said after the end of a life."""
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pmx.contract import Channel, Contract
+from pmx.window.label import Labels, enter_mid_life, label, pseudo_test
+
+LIFE = Contract((Channel("a", "-"),), "h", "life")
+
+
+def ticks(**lengths: int) -> pl.DataFrame:
+    """Assets with ticks 1..n."""
+    return pl.concat(pl.DataFrame({"asset": [n] * k, "tick": pl.Series(range(1, k + 1), dtype=pl.Int64)}) for n, k in lengths.items())
+
+
+def events(*rows: tuple) -> pl.DataFrame:
+    """`asset, time, event` and, if it is not the same, `known_at`."""
+    schema = {"asset": pl.String, "time": pl.Float64, "event": pl.String, "known_at": pl.Float64}
+    return pl.DataFrame([(*r[:3], r[3] if len(r) > 3 else r[1]) for r in rows], schema=schema, orient="row")
+
+
+def same(a: np.ndarray, b: list[float]) -> bool:
+    return bool(np.array_equal(a, np.array(b, float), equal_nan=True))
+
+
+NAN = float("nan")
+
+
+def test_a_failure_is_counted_down_to_and_not_beyond():
+    found = label(ticks(A=5), events(("A", 3.0, "failure")), LIFE)
+    assert same(found.rul, [2, 1, 0, NAN, NAN]) and same(found.at_least, [2, 1, 0, NAN, NAN])
+    assert same(found.capped(1), [1, 1, 0, NAN, NAN])
+    assert same(found.fails_within(1), [0, 1, 1, NAN, NAN]), "ticks after the failure are no proof of health"
+    assert found.healthy(1).tolist() == [True, False, False, False, False]
+
+
+def test_a_replacement_is_censoring_and_so_is_the_end_of_the_record():
+    for log in (events(("A", 4.0, "replacement")), events()):
+        found = label(ticks(A=4), log, LIFE)
+        assert np.isnan(found.rul).all() and same(found.at_least, [3, 2, 1, 0])
+        assert same(found.capped(2), [2, 2, NAN, NAN]), "the cap is known where that much life is certain"
+        assert same(found.fails_within(1), [0, 0, NAN, NAN]) and found.healthy(1).tolist() == [True, True, False, False]
+    early = label(ticks(A=4), events(("A", 2.0, "replacement")), LIFE)
+    assert same(early.at_least, [1, 0, NAN, NAN])
+
+
+def test_only_failures_and_replacements_end_a_life_and_the_first_one_counts():
+    log = [
+        ("A", 2.0, "inspection"),
+        ("A", 2.5, "no_fault_found"),
+        ("A", 3.0, "failure"),
+        ("A", 4.0, "replacement"),
+        ("A", 0.0, "commissioning"),
+    ]
+    for order in (log, log[::-1]):
+        assert same(label(ticks(A=4), events(*order), LIFE).rul, [2, 1, 0, NAN])
+    planned = label(ticks(A=4), events(("A", 4.0, "failure"), ("A", 3.0, "replacement")), LIFE)
+    assert np.isnan(planned.rul).all() and same(planned.at_least, [2, 1, 0, NAN])
+
+
+def test_a_part_that_failed_and_was_replaced_at_the_same_moment_failed():
+    pair = [("A", 3.0, "failure"), ("A", 3.0, "replacement")]
+    for order in (pair, pair[::-1]):
+        assert same(label(ticks(A=3), events(*order), LIFE).rul, [2, 1, 0])
+
+
+def test_what_became_known_later_is_not_used():
+    log = events(("A", 3.0, "failure", 9.0))
+    for by, rul in ((8.9, [NAN] * 4), (9.0, [2, 1, 0, NAN]), (None, [2, 1, 0, NAN])):
+        assert same(label(ticks(A=4), log, LIFE, known_by=by).rul, rul)
+    assert same(label(ticks(A=4), log, LIFE, known_by=8.9).at_least, [3, 2, 1, 0]), "until then it was alive when last seen"
+    later = events(("A", 2.0, "failure", 9.0), ("A", 3.0, "replacement", 3.0))
+    assert same(label(ticks(A=4), later, LIFE, known_by=5.0).at_least, [2, 1, 0, NAN])
+
+
+def test_labels_count_the_life_unit_on_either_clock_and_belong_to_the_newest_reading():
+    half = Contract((Channel("a", "-"),), "h", "life", tick=0.5)
+    assert same(label(ticks(A=3), events(("A", 2.0, "failure")), half).rul, [1.5, 1.0, 0.5])
+    calendar = Contract((Channel("a", "-"),), "h", "calendar", tick=0.5)
+    begin = datetime(2026, 1, 1, tzinfo=UTC)
+    first = calendar.ticks_of(np.array([int(begin.timestamp() * 1e6)]))[0]
+    own = pl.DataFrame({"asset": ["A"] * 3, "tick": [int(first) + k for k in range(3)]})
+    at = pl.Series([begin + timedelta(minutes=75)], dtype=pl.Datetime("us", "UTC"))
+    log = pl.DataFrame({"asset": ["A"], "time": at, "event": ["failure"], "known_at": at})
+    assert same(label(own, log, calendar).rul, [1.25, 0.75, 0.25])
+    assert np.isnan(label(own, log, calendar, known_by=first + 2).rul).all()
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    ends=st.lists(st.tuples(st.integers(0, 60), st.sampled_from(["failure", "replacement", None])), min_size=1, max_size=5),
+    lengths=st.lists(st.integers(1, 40), min_size=5, max_size=5),
+    cap=st.integers(1, 50),
+    horizon=st.integers(0, 50),
+)
+def test_labels_never_contradict_each_other_or_the_truth(ends, lengths, cap, horizon):
+    own = ticks(**{f"P{i}": n for i, n in enumerate(lengths)})
+    log = [(f"P{i}", float(t), event) for i, (t, event) in enumerate(ends) if event]
+    found = label(own, events(*log), LIFE)
+    truth = {name: time for name, time, event in log if event == "failure"}
+    capped, fails, healthy = found.capped(cap), found.fails_within(horizon), found.healthy(horizon)
+    assert (np.isnan(found.at_least) >= np.isnan(found.rul) - 1).all() and not (np.isnan(found.at_least) & ~np.isnan(found.rul)).any()
+    for i, (name, t) in enumerate(own.iter_rows()):
+        if not np.isnan(found.rul[i]):
+            assert found.rul[i] == found.at_least[i] == truth[name] - t >= 0
+    known = ~np.isnan(capped)
+    assert (capped[known] <= cap).all() and (capped[~np.isnan(found.rul)] == np.minimum(found.rul, cap)[~np.isnan(found.rul)]).all()
+    assert ((fails == 0) == healthy).all() and (found.rul[fails == 1] <= horizon).all()
+    assert np.isnan(fails[np.isnan(found.at_least)]).all()
+    # the order of assets and of events changes nothing
+    order = np.argsort(own["asset"].to_numpy()[::-1], kind="stable")[::-1]
+    mixed = label(own[order], events(*log[::-1]), LIFE)
+    assert np.array_equal(mixed.at_least, found.at_least[order], equal_nan=True)
+    assert np.array_equal(found.take(order).rul, mixed.rul, equal_nan=True)
+
+
+def test_pseudo_test_cuts_as_a_test_set_does():
+    lengths = {"A": 200, "B": 60, "C": 24, "D": 26, "E": 1, "F": 400}
+    asset = np.repeat(list(lengths), list(lengths.values()))
+    rul = np.concatenate([np.arange(n)[::-1] for n in lengths.values()]).astype(float)
+    rul[asset == "F"] = np.nan  # censored: nobody knows what is left
+    cuts = pseudo_test(asset, rul, seed=0)
+    history = np.concatenate([np.arange(n) for n in lengths.values()])  # ticks before the one that is cut at
+    assert (np.diff(cuts) > 0).all(), "sorted, none twice"
+    assert (rul[cuts] >= 5).all() and (rul[cuts] <= 150).all() and (history[cuts] >= 20).all()
+    counts = {name: int((asset[cuts] == name).sum()) for name in lengths}
+    assert counts == {"A": 12, "B": 12, "C": 0, "D": 1, "E": 0, "F": 0}
+    assert (pseudo_test(asset, rul, seed=0) == cuts).all() and list(pseudo_test(asset, rul, seed=1)) != list(cuts)
+    assert pseudo_test(asset[:0], rul[:0], seed=0).shape == (0,)
+    every = np.concatenate([pseudo_test(asset, rul, seed=s) for s in range(60)])
+    assert set(rul[every[asset[every] == "B"]]) == set(np.arange(5.0, 40.0)), "any open tick may be cut at"
+
+
+def test_histories_that_enter_mid_life_are_ends_of_real_ones():
+    own = ticks(A=100, B=20, C=1).with_columns(value=pl.int_range(pl.len()))
+    entered, row = enter_mid_life(own, seed=0, copies=3, keep=20)
+    assert entered["value"].to_list() == own["value"].to_numpy()[row].tolist() and entered.columns == own.columns
+    begins = []
+    for name, part in entered.group_by("asset"):
+        asset = name[0].split()[0]
+        whole = own.filter(pl.col("asset") == asset)
+        assert part["tick"].to_list() == whole["tick"].to_list()[-len(part) :], "each runs to the end of its asset's record"
+        assert len(part) >= min(20, len(whole))
+        begins += [part["tick"][0]] if asset == "A" else []
+    assert entered["asset"].n_unique() == 9 and len(set(begins)) == 3, "each begins somewhere else"
+    assert enter_mid_life(own, seed=0)[0].equals(entered) and not enter_mid_life(own, seed=1)[0].equals(entered)
+    first = np.concatenate([enter_mid_life(ticks(A=30), seed=s)[0]["tick"].to_numpy()[:1] for s in range(100)])
+    assert set(first) == set(range(1, 12)), "any beginning that leaves 20 ticks"
+
+
+@pytest.mark.parametrize("cap", [125, 0.5])
+def test_a_labels_cap_is_in_the_life_unit(cap):
+    assert Labels(np.array([200.0]), np.array([200.0])).capped(cap)[0] == cap
