@@ -157,3 +157,16 @@ def test_replay_needs_only_the_bundle(rows):
     same = as_ticks(small_fleet().ticks, small_fleet().history.contract)
     one, two = replay_ticks(bundle, ticks), replay_ticks(bundle, same)
     assert all(a.tobytes() == b.tobytes() for a, b in zip(one.outputs["contribution"], two.outputs["contribution"], strict=True))
+
+
+def test_an_asset_that_pauses_is_not_moved_by_the_others(played):
+    fleet = small_fleet()
+    values = as_ticks(fleet.ticks, fleet.history.contract).values
+    stepper, order = Stepper(fleet.bundle, 2), [0] * 10 + [1] * 25 + [0] * 10
+    taken, found = [0, 0], [[], []]
+    for i in order:
+        scored = stepper.step(np.array([i]), values[i][taken[i]][None])
+        found[i].append(scored.verdict.output("rul")[0])
+        taken[i] += 1
+    for i in (0, 1):
+        assert found[i] == played.outputs["rul"][i][: taken[i]].tolist()

@@ -124,3 +124,22 @@ def test_alignment_is_watched_too():
 def test_a_gate_that_compared_nothing_does_not_pass():
     found = gate(HONEST, readings=small_fleet().readings.group_by("asset", maintain_order=True).head(5))
     assert not found.passed and "no training asset has 12 readings" in found.culprit
+
+
+def long_lives() -> pl.DataFrame:
+    """Training readings of assets with at least 60 of them and no missing value: a cut anywhere in the middle comes late."""
+    own = small_fleet().readings.filter(pl.col("asset").is_in(small_fleet().training.truth.assets) & (pl.len().over("asset") >= 60))
+    names = small_fleet().history.contract.names
+    return own.with_columns(pl.col(c).forward_fill().backward_fill().over("asset") for c in names)
+
+
+def test_a_warm_up_filled_from_later_is_found_in_long_lives_too():
+    assert not gate([Age(), BackFilledSlope(11)], readings=long_lives()).passed
+
+
+def test_a_single_missing_value_is_enough_to_find_a_back_fill():
+    at = pl.int_range(pl.len()).over("asset") == 25
+    readings = long_lives().with_columns(flow=pl.when(~at).then(pl.col("flow")))
+    assert gate(HONEST, readings=readings).passed
+    found = gate([Age(), BackFilledMean(2)], readings=readings)
+    assert not found.passed and "mean2:flow" in found.detail

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pmx.alarm.policy import KofN
-from pmx.alarm.state import alarms
+from pmx.alarm.state import Policy, alarms
 from pmx.evaluate.event import count_events
 from pmx.evaluate.life import life_metrics
 from pmx.evaluate.protocol import Protocol, Truth
@@ -22,7 +22,7 @@ def fleet(rng: np.random.Generator, noise: float, assets: int = 6) -> tuple[list
     life = rng.integers(40, 90, assets)
     failed = np.where(rng.random(assets) < 0.7, life.astype(float), np.nan)
     tick = [np.arange(1, n + 1) for n in life]
-    estimates = [np.minimum(n - t, 60) + rng.normal(0, noise, n) for n, t in zip(life, tick, strict=True)]
+    estimates = [np.minimum(n - t, 60) + rng.normal(0, noise) + rng.normal(0, 2, n) for n, t in zip(life, tick, strict=True)]
     return estimates, tick, Truth([f"A{i}" for i in range(assets)], failed, life.astype(float), np.ones(assets), np.ones(assets))
 
 
@@ -43,6 +43,23 @@ def test_the_limit_is_the_best_of_the_family_by_brute_force(seed: int, noise: fl
         assert chosen in allowed and not any(c > caught or (c == caught and f < false) for c, f in allowed.values())
     else:
         assert false == min(f for _, f in tried.values())
+
+
+@pytest.mark.parametrize("deep, most_false, eager_wins", [(False, 1.0, True), (False, 0.1, False), (True, 0.1, False), (True, 1.0, True)])
+def test_false_alarms_are_weighed_before_what_is_caught(deep: bool, most_false: float, eager_wins: bool):
+    """All three assets dip to 25 far too early and again in time. A limit of 30 catches all and is wrong three times; a limit of 10
+    catches none, and is wrong once where one early dip is `deep`.
+    """
+    life = np.array([60.0, 60.0, 60.0])
+    left = 60 - np.arange(1, 61)
+    values = [np.where((left <= 15) | ((left >= 35) & (left <= 38)), 25.0, 60.0) for _ in life]
+    if deep:
+        values[0][left == 36] = 5.0
+    real = Truth(["A", "B", "C"], life, life, np.ones(3), np.ones(3))
+    reluctant, eager = (Policy("rul", "below", at, at + 5, k=1, n=1) for at in (10.0, 30.0))
+    chosen, counts = set_limits([reluctant, eager], values, [np.arange(1, 61)] * 3, real, PROTOCOL, 1.0, most_false)
+    assert chosen is (eager if eager_wins else reluctant)
+    assert (counts.caught.sum(), counts.false.sum()) == ((3, 3) if eager_wins else (0, int(deep)))
 
 
 def test_of_equals_the_more_reluctant_limit_wins():
