@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+from collections.abc import Iterator
 from typing import Any
 
 from pmx.contract import UsageError
@@ -15,6 +16,17 @@ from pmx.signature import nearest
 
 OUTSIDE: dict[str, dict[str, str]] = {}
 """Per group the classes of other packages that may be built: the path a YAML writes -> the path where it is defined."""
+
+# The class that a group's object must be: another one of its package passes the allow-list and fails much later.
+KINDS = {
+    "source": "pmx.source.Source",
+    "window": "pmx.window.split.Split",
+    "feature": "pmx.feature.features.FeatureSet",
+    "model": "pmx.model.Model",
+    "alarm": "pmx.alarm.policy.KofN",
+    "evaluate": "pmx.evaluate.protocol.Protocol",
+}
+OWN_OF_HYDRA = ("hydra._internal.core_plugins.", "hydra_plugins.hydra_joblib_launcher.", "hydra_plugins.pmx_")
 
 
 def locate(target: Any, group: str) -> type:
@@ -48,3 +60,40 @@ def _modules(group: str) -> list[str]:
     """The modules of a group's package, found without importing them."""
     package = importlib.import_module(f"pmx.{group}")
     return [f"pmx.{group}.{m.name}" for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_")]
+
+
+def wrong_kind(path: str, target: Any, group: str) -> list[str]:
+    """The problem with a class that may be built but is not of the kind that its place needs; empty when it is."""
+    try:
+        found = locate(target, group)
+    except UsageError:
+        return []  # refused already, for a better reason
+    module, _, name = KINDS[group].rpartition(".")
+    base = getattr(importlib.import_module(module), name)
+    return (
+        []
+        if issubclass(found, base) or group in OUTSIDE and target in OUTSIDE[group]
+        else [f"{path}._target_: {target} is no {name} -> name one that is"]
+    )
+
+
+def hidden_targets(node: Any) -> list[str]:
+    """What in Hydra's own settings would build something other than Hydra's own launcher and sweeper, before a run's checks."""
+
+    def walk(path: str, value: Any) -> Iterator[str]:
+        if isinstance(value, list):
+            for i, item in enumerate(value):
+                yield from walk(f"{path}[{i}]", item)
+        elif isinstance(value, dict):
+            for key, item in value.items():
+                if key == "()" or (key == "_target_" and not str(item).startswith(OWN_OF_HYDRA)):
+                    yield f"{path}.{key}: {item!r} may not be built here -> remove it"
+                yield from walk(f"{path}.{key}", item)
+
+    found = list(walk("hydra", node))
+    if node.get("callbacks"):
+        found.append("hydra.callbacks: run code of their own -> remove them")
+    for log in ("job_logging", "hydra_logging"):
+        if (node.get(log) or {}).get("handlers"):
+            found.append(f"hydra.{log}: its handlers are built by name -> leave it at none")
+    return found

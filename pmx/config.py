@@ -8,7 +8,6 @@ what is built.
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -32,8 +31,9 @@ from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pmx.allow import locate
+from pmx.allow import hidden_targets, locate, wrong_kind
 from pmx.contract import PmxError, UsageError
+from pmx.place import cache_folder, conf_dirs, experiment_dirs, experiment_file
 from pmx.signature import arguments, nearest
 
 T = TypeVar("T")
@@ -72,7 +72,7 @@ class Tracking:
     """Where runs are recorded.
 
     Attributes:
-        store: a folder for the embedded database and the artifacts, or the URI of an MLflow server.
+        store: a folder for the embedded database and the artifacts.
         experiment: the name under which the runs are listed.
         register: whether a run that passes its gates becomes a registered version.
     """
@@ -80,11 +80,6 @@ class Tracking:
     store: str = MISSING
     experiment: str = "${name}"
     register: bool = True
-
-
-def cache_folder() -> Path:
-    """The user's cache folder for downloaded data."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pmx"
 
 
 @dataclass
@@ -112,44 +107,6 @@ OmegaConf.register_new_resolver("pmx.cache_folder", lambda: str(cache_folder()),
 ConfigStore.instance().store(name="run_schema", node=RunConfig)
 
 
-# ---- where the YAML lives
-
-
-def conf_dirs() -> list[Path]:
-    """The folders of config groups: `./conf`, then the packaged one."""
-    return _folders("conf")
-
-
-def experiment_dirs() -> list[Path]:
-    """The folders of experiments: `./experiments`, then the packaged one."""
-    return _folders("experiments")
-
-
-def experiments() -> dict[str, Path]:
-    """The name of every experiment and its file; a user's own file hides a packaged one of the same name."""
-    found: dict[str, Path] = {}
-    for folder in experiment_dirs():
-        for path in sorted(folder.glob("*.yaml")):
-            found.setdefault(path.stem, path)
-    return found
-
-
-def _folders(name: str) -> list[Path]:
-    """The user's folder of this name in the current one, then ours: inside the package (wheel) or beside it (checkout)."""
-    package = Path(__file__).resolve().parent
-    packaged = package / name
-    candidates = [Path.cwd() / name, packaged if packaged.is_dir() else package.parent / name]
-    return list(dict.fromkeys(path.resolve() for path in candidates if path.is_dir()))
-
-
-def _experiment(name: str) -> Path:
-    known = experiments()
-    if name not in known:
-        where = ", ".join(str(folder) for folder in experiment_dirs()) or "no experiments folder found"
-        raise UsageError(f"No experiment {name!r} in {where} -> {nearest(name, known)}\n  there are: {', '.join(sorted(known))}")
-    return known[name]
-
-
 # ---- composition
 
 
@@ -167,7 +124,7 @@ class _SearchPath(SearchPathPlugin):
 @contextmanager
 def _composing(name: str, overrides: list[str]) -> Iterator[Path]:
     """Gives the experiment's folder; inside, Hydra finds our folders, and its errors come out as UsageError."""
-    folder = _experiment(name).parent
+    folder = experiment_file(name).parent
     Plugins.instance().register(_SearchPath)
     token = _search.set((*conf_dirs(), *experiment_dirs()))
     try:
@@ -219,6 +176,7 @@ def launch(name: str, overrides: list[str], task: Callable[[DictConfig, Path], T
         What the task returned, in the order of the jobs; empty after `--help` and its like. Jobs that a launcher ran
         in another process are missing: their results are what they wrote into their folders.
     """
+    _refuse_hidden_targets(name, overrides)
     job = _Job(task)
     argv, sys.argv = sys.argv, [sys.argv[0], *(["--multirun"] if multirun else []), *overrides]
     try:
@@ -236,6 +194,17 @@ def launch(name: str, overrides: list[str], task: Callable[[DictConfig, Path], T
     if job.errors:
         raise job.errors[0]
     return [result for _, result in sorted(job.results, key=lambda pair: pair[0])]
+
+
+def _refuse_hidden_targets(name: str, overrides: list[str]) -> None:
+    """Hydra builds its callbacks, launcher, sweeper and log handlers before a run's own checks: they may be its own classes alone."""
+    own = [o for o in overrides if re.match(r"[+~]*hydra[./@=]", o)]
+    with _composing(name, own) as folder, hydra.initialize_config_dir(str(folder), job_name="pmx", version_base="1.3"):
+        node = OmegaConf.to_container(hydra.compose(name, own, return_hydra_config=True).hydra, resolve=False)
+
+    found = hidden_targets(node)
+    if found:
+        raise UsageError("\n  ".join([f"Cannot run {name}: {len(found)} of Hydra's own settings refused, nothing was built", *found]))
 
 
 def _reason(error: Exception, name: str, overrides: list[str]) -> str:
@@ -321,6 +290,10 @@ def _resolve(cfg: DictConfig) -> tuple[dict[str, Any], dict[str, str]]:
             value = cfg[key]
             value = OmegaConf.to_container(value, resolve=True, enum_to_str=True) if OmegaConf.is_config(value) else value
             plain[key] = value.name if isinstance(value, Enum) else value
+            if key == "model" and isinstance(value, dict):
+                # an experiment tunes candidates; what it says of one that was not chosen on the command line is not needed
+                known = _options("model")
+                plain[key] = {n: c for n, c in value.items() if n not in known or not isinstance(c, dict) or "_target_" in c}
         except OmegaConfBaseException as error:
             where = re.search(r"full_key: (\S+)", str(error))
             broken[key] = f"{where[1] if where else key}: {str(error).splitlines()[0]} -> correct the ${{...}}"
@@ -340,6 +313,8 @@ def _check(plain: dict[str, Any], broken: dict[str, str]) -> list[str]:
         for path, node in _roots(key, value) if key in GROUPS else ():
             if not isinstance(node, dict) or "_target_" not in node:
                 found.append(f"{path}: names no class to build -> {key}=NAME with one of {', '.join(_options(key))}")
+            else:
+                found += wrong_kind(path, node["_target_"], key)
     return found
 
 

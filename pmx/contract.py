@@ -41,6 +41,10 @@ class PmxError(Exception):
 
     exit_code = 1
 
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.details: dict[str, Any] = {}  # what a command found before it stopped
+
 
 class UsageError(PmxError):
     """The command or its configuration is wrong."""
@@ -73,14 +77,13 @@ class HangError(PmxError):
 
 
 class GateError(PmxError):
-    """A gate refused the result; `culprit` names what failed it, `details` hold what the run found."""
+    """A gate refused the result; `culprit` names what failed it."""
 
     exit_code = 8
 
     def __init__(self, message: str, culprit: str = "") -> None:
         super().__init__(message)
         self.culprit = culprit
-        self.details: dict[str, Any] = {}
 
 
 @dataclass(frozen=True)

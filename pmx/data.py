@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from pmx import config
+from pmx import config, place
 from pmx.contract import DataError, UsageError
 from pmx.source import Source
 from pmx.source.admit import admit
@@ -18,7 +18,7 @@ from pmx.window.label import ENDS
 
 def _source(name: str, overrides: list[str]) -> tuple[Source, Any]:
     """The source that `pmx run` would build, and the configuration around it."""
-    known = sorted({p.stem for d in config.conf_dirs() for p in (d / "source").glob("*.yaml")})
+    known = sorted({p.stem for d in place.conf_dirs() for p in (d / "source").glob("*.yaml")})
     if name not in known:
         raise UsageError(f"no source {name!r} -> choose from {', '.join(known)}")
     # One model, the quickest to import: the data do not depend on it.
@@ -29,7 +29,7 @@ def _source(name: str, overrides: list[str]) -> tuple[Source, Any]:
 def list_data() -> dict[str, Any]:
     """Prints every source with its folder and whether something is there."""
     found = {}
-    for name in sorted({p.stem for d in config.conf_dirs() for p in (d / "source").glob("*.yaml")}):
+    for name in sorted({p.stem for d in place.conf_dirs() for p in (d / "source").glob("*.yaml")}):
         source, _ = _source(name, [])
         root = getattr(source, "root", None)
         there = "simulated" if root is None else "there" if Path(root).is_dir() and any(Path(root).iterdir()) else "missing"

@@ -46,7 +46,17 @@ def ui(tracker: Tracker, port: int = 5000) -> None:
 @contextmanager
 def _server(tracker: Tracker, address: str) -> Iterator[subprocess.Popen[bytes]]:
     host, port = address.removeprefix("http://").split(":")
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", tracker.uri, "--default-artifact-root", tracker.artifacts]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "mlflow",
+        "server",
+        "--backend-store-uri",
+        tracker.uri,
+        "--default-artifact-root",
+        tracker.artifacts,
+    ]
     command += ["--host", host, "--port", port, "--workers", "1"]  # one reader needs one process; the default is four
     # Neither its job runners nor its language-model gateway has a use here: less to start, less that listens.
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_ENABLE_AI_GATEWAY": "false"}

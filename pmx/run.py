@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import sys
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from pmx.contract import PmxError
-    from pmx.pipeline import Result
-    from pmx.tracking import Outcome
 
 OWN_FLAGS = ("--json", "--quiet", "--debug", "--help", "-h")
 NEEDS_TRAIN = "Training needs the train extra: pip install 'pmx-maintenance[train]'"
@@ -89,8 +86,18 @@ def _guarded(options: argparse.Namespace) -> int:
             raise
         print(error, file=sys.stderr)
         if options.json:
-            print(json.dumps({"error": str(error), "exit_code": error.exit_code, **getattr(error, "details", {})}))
+            print(json.dumps({"error": str(error), "exit_code": error.exit_code, **error.details}))
         return error.exit_code
+    except KeyboardInterrupt:
+        print("Interrupted; what had begun is marked FAILED", file=sys.stderr)
+        return 130
+    except OSError as error:
+        if options.debug:
+            raise
+        print(
+            f"Cannot use {error.filename or 'a file'}: {error.strerror} -> make room, or mend the path or its permissions", file=sys.stderr
+        )
+        return 6 if error.errno == errno.ENOSPC else 2
     except ModuleNotFoundError as error:
         if options.debug or (error.name or "").split(".")[0] == "pmx":
             raise
@@ -106,161 +113,37 @@ def _guarded(options: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace) -> dict[str, Any]:
     from pmx import config
-    from pmx.contract import UsageError
+    from pmx.contract import PmxError, UsageError
+    from pmx.job import job
 
     if any(o.startswith("--experimental-rerun") for o in options.overrides):
         raise UsageError(
             "--experimental-rerun reads a pickled file, which pmx never does -> run the experiment again with the overrides in .hydra/overrides.yaml"
         )
-    sweep = options.command == "sweep" or any(o in ("-m", "--multirun") for o in options.overrides)
-    results = config.launch(options.name, options.overrides, lambda cfg, folder: _job(cfg, folder, options), multirun=sweep)
-    if not sweep:
+    if options.command == "run" and not any(o in ("-m", "--multirun") for o in options.overrides):
+        results = config.launch(options.name, options.overrides, lambda cfg, folder: job(cfg, folder, options.name, options.quiet))
         return results[0] if results else {}
-    for r in sorted(results, key=lambda r: r["metrics"].get("validation/rmse_cut_capped") or float("inf")):
-        print(f"{r['title']}   {r['bundle']}")
-    return {"runs": results}
+    jobs = config.launch(options.name, options.overrides, lambda cfg, folder: _one_of_many(cfg, folder, options), multirun=True)
+    for r in sorted(jobs, key=lambda r: r.get("metrics", {}).get("validation/rmse_cut_capped") or float("inf")):
+        print(f"{r['title']}   {r['bundle']}" if "title" in r else f"failed: {r['error'].strip().splitlines()[0]}")
+    failed = [r for r in jobs if "error" in r]
+    if failed:
+        error = PmxError(f"{len(failed)} of {len(jobs)} jobs did not pass, the others did")
+        error.exit_code, error.details = failed[0]["exit_code"], {"runs": jobs}
+        raise error
+    return {"runs": jobs}
 
 
-def _job(cfg: DictConfig, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """One job of a run or sweep: the pipeline between two ends of an MLflow run."""
-    from hydra.core.hydra_config import HydraConfig
-    from omegaconf import OmegaConf
-
-    from pmx import config
-
-    begin, parts = time.perf_counter(), config.build(cfg)
-    from pmx.pipeline import Plan, run  # after the checks: a typo should not wait for heavy imports
-    from pmx.progress import Progress
-    from pmx.tracking import Tracker
-
-    tracker = Tracker(Path(cfg.tracking.store), cfg.tracking.experiment)
-    _report_killed(tracker.mark_killed())
-    command, revision = " ".join(["pmx run", options.name, *HydraConfig.get().overrides.task]), _revision()
-    plain: dict[str, Any] = cast(Any, OmegaConf.to_container(cfg, resolve=True, enum_to_str=True))
-    run_id = tracker.start(cfg.name, plain, revision=revision, seeds={"run": cfg.seed}, tags={"pmx.command": command})
-    provenance = {"run_id": run_id, "git_revision": revision, "experiment": cfg.name, "seed": cfg.seed, "versions": _versions()}
-    objects = (parts.source, parts.window, parts.feature, parts.model, parts.alarm, parts.evaluate)
-    plan = Plan(cfg.name, *objects, dict(cfg.device), folder, str(cfg.on_error), cfg.seed, provenance)
-    try:
-        with Progress(options.quiet) as progress:
-            result = run(plan, progress)
-    except BaseException as error:  # an interrupt too must not leave the run RUNNING
-        tracker.fail(run_id, str(error) or type(error).__name__)
-        raise
-    tracker.data(run_id, result.history.name, result.history.digest, str(plain["source"].get("root") or "simulated"))
-    for trial in result.trials:
-        tracker.log_candidate(run_id, trial.name, plain["model"][trial.name], trial.metrics)
-    outcome = _outcome(result, plan, command)
-    _show(result)
-    summary = {
-        "run_id": run_id,
-        "experiment": cfg.name,
-        "title": outcome.title,
-        "winner": result.winner.name,
-        "bundle": str(result.bundle),
-        "metrics": {k: None if v != v else v for k, v in result.metrics.items()},
-        "gates": {g.name: g.passed for g in result.gates},
-    }
-    if result.refused:
-        tracker.refuse(run_id, result.refused.culprit, result.refused.detail, outcome)
-        raise _refusal(result, summary | {"seconds": round(time.perf_counter() - begin, 1)})
-    tracker.finish(run_id, outcome)
-    version = tracker.register(run_id, cfg.name, result.core) if cfg.tracking.register else ""
-    _ending(result, cfg.name, version, tracker.links(run_id))
-    return summary | {"seconds": round(time.perf_counter() - begin, 1), "version": version}
-
-
-def _show(result: Result) -> None:
-    for table in result.tables[:-1]:
-        print(f"\n{table}")
-    print(f"\nWinner {result.winner.name} · {len(result.played.assets)} test {result.history.noun}, replayed through the device code")
-    print(f"{result.tables[-1]}\nGates: " + "  ".join(g.line() for g in result.gates))
-
-
-def _refusal(result: Result, summary: dict[str, Any]) -> PmxError:
-    from pmx.contract import GateError
-
-    gate = cast(Any, result.refused)
-    evidence = f"Nothing was registered. The evidence is in MLflow: pmx ui --experiment {summary['experiment']}"
-    refusal = GateError(f"\n{gate.refusal()}\n{evidence}", gate.culprit)
-    refusal.details = summary | {"refused_by": gate.culprit, "gate": gate.name}
-    return refusal
-
-
-def _outcome(result: Result, plan: Any, command: str) -> Outcome:
-    import numpy as np
-
-    from pmx.evaluate import plot
-    from pmx.tracking import Outcome
-
-    name, m, unit = result.winner.output, result.metrics, result.history.contract.life_unit
-    key = "test/rmse_last_capped" if result.history.contract.clock == "life" else "test/rmse_all_capped"
-    number = (
-        f"RMSE {m[key]:.1f} [{m[key + '_lo']:.1f}, {m[key + '_hi']:.1f}] {unit}"
-        if name == "rul"
-        else f"caught {m['test/event_recall']:.0%}"
-    )
-    title = f"{result.history.name} · {result.winner.name} · {number}"
-    gates = "\n".join(
-        f"- {'✓' if g.passed else '✗'} **{g.name}**: {g.detail}" + (f" — culprit {g.culprit}" if g.culprit else "") for g in result.gates
-    )
-    tables = "\n\n".join(f"```\n{t}\n```" for t in result.tables)
-    verdict = "All gates passed." if result.refused is None else "Refused: nothing was registered."
-    reads = f"Test part met {len(result.rows)} times, once per row."
-    description = f"{verdict} {reads}\n\n{tables}\n\n{gates}\n\nAgain: `{command}`\n\nBundle core digest `{result.core}`"
-    ticks = {"trajectories": plot.trajectories(result.played, result.truth, plan.protocol)}
-    if name == "rul":
-        ticks["error_by_true_rul"] = plot.error_by_life(result.played, result.truth, plan.protocol)
-    ticks["parity"] = plot.device_against_model(np.concatenate(result.played.outputs[name]), result.offline, name)
-    quarantine = plan.folder / "quarantine.parquet"
-    return Outcome(
-        title,
-        description,
-        winner=result.winner.name,
-        core_digest=result.core,
-        test_reads=len(result.rows),
-        metrics=m | {f"gate/{g.name}/{k}": v for g in result.gates for k, v in g.figures.items()},
-        gates={g.name: g.passed for g in result.gates},
-        figures=ticks,
-        files=(quarantine,) if result.counts["quarantined"] else (),
-        bundle=None if result.refused else result.bundle,
-    )
-
-
-def _ending(result: Result, experiment: str, version: str, link: str) -> None:
-    registered = f", registered as {experiment} v{version} (champion)" if version else ""
-    print(f"Bundle {_short(result.bundle)}{registered}   MLflow pmx ui --experiment {experiment}, page {link}")
-    following = "pmx run demo feature=leaky     (watch it refuse)" if experiment == "demo" else f"pmx verify {_short(result.bundle)}"
-    print(f"Next: {following}")
-
-
-def _short(path: Path) -> str:
-    """A path as one would type it here."""
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
-
-
-def _report_killed(killed: list[str]) -> None:
-    if killed:
-        print(
-            f"{len(killed)} earlier run{'s' * (len(killed) > 1)} had been killed and {'are' if len(killed) > 1 else 'is'} now marked KILLED",
-            file=sys.stderr,
-        )
-
-
-def _revision() -> str:
-    import subprocess
+def _one_of_many(cfg: DictConfig, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """A job of a sweep: what it refuses must not keep the others from running."""
+    from pmx.contract import PmxError
+    from pmx.job import job
 
     try:
-        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=False)
-    except OSError:  # no git on this machine
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
-
-
-def _versions() -> dict[str, str]:
-    from importlib.metadata import version
-
-    return {n: version(n) for n in ("pmx-maintenance", "numpy", "onnxruntime", "polars", "lightgbm", "torch", "spox")}
+        return job(cfg, folder, options.name, options.quiet)
+    except PmxError as error:
+        print(error, file=sys.stderr)
+        return {"error": str(error), "exit_code": error.exit_code, **error.details}
 
 
 # ---- the other commands
@@ -299,21 +182,23 @@ def _verify(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _compare(options: argparse.Namespace) -> dict[str, Any]:
+    from pmx.job import report_killed
     from pmx.tracking import Tracker, table
 
     tracker = Tracker(_store(options.store), options.experiment)
-    _report_killed(tracker.mark_killed())
+    report_killed(tracker.mark_killed())
     rows = tracker.compare(options.runs or None)
     print(table(rows) if rows else f"No runs of {options.experiment} yet -> pmx run {options.experiment}")
     return {"runs": rows}
 
 
 def _ui(options: argparse.Namespace) -> dict[str, Any]:
+    from pmx.job import report_killed
     from pmx.page import ui
     from pmx.tracking import Tracker
 
     tracker = Tracker(_store(options.store), options.experiment)
-    _report_killed(tracker.mark_killed())
+    report_killed(tracker.mark_killed())
     ui(tracker, options.port)
     return {}
 

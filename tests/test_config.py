@@ -18,18 +18,20 @@ import pytest
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from pmx import allow, config
+from pmx import allow, config, place
 from pmx.contract import UsageError
 
 CLASSES = {
     "source": """
-        class Fleet:
+        class Fleet(Source):
+            load = None
             def __init__(self, assets: int, noise: float = 0.1, root: Path | str = ".", subset: str | list[str] = "a",
                          clock: Literal["life", "calendar"] = "life") -> None:
                 self.assets, self.noise, self.root, self.subset = assets, noise, root, subset
         """,
     "window": """
-        class Split:
+        class Split(split.Split):
+            divide = None
             def __init__(self, test: float | None = 0.3) -> None:
                 self.test = test
         """,
@@ -43,12 +45,13 @@ CLASSES = {
                 self.window = window
             def nodes(self) -> None: ...
 
-        class Features:
+        class Features(FeatureSet):
             def __init__(self, kernels: list[Kernel], named: dict[str, Kernel] | None = None) -> None:
                 self.kernels, self.named = kernels, named
         """,
     "model": """
-        class Tree:
+        class Tree(Model):
+            fit = score = to_onnx = None
             def __init__(self, num_leaves: int = 31, learning_rate: float = 0.1, layers: list[int] | None = None,
                          bagging: bool = False) -> None:
                 self.num_leaves, self.learning_rate, self.layers = num_leaves, learning_rate, layers
@@ -61,12 +64,12 @@ CLASSES = {
         alias = Tree
         """,
     "alarm": """
-        class Policy:
+        class Policy(KofN):
             def __init__(self, k: int = 3, raise_at: float = 10.0) -> None:
                 self.k = k
         """,
     "evaluate": """
-        class Protocol:
+        class Protocol(protocol.Protocol):
             def __init__(self, cap: float) -> None:
                 self.cap = cap
         """,
@@ -80,6 +83,12 @@ from collections import OrderedDict
 from functools import partial
 from pathlib import Path
 from typing import Literal
+from pmx.alarm.policy import KofN
+from pmx.evaluate import protocol
+from pmx.feature.features import FeatureSet
+from pmx.model import Model
+from pmx.source import Source
+from pmx.window import split
 """
 CHOICES = {
     "source": "_target_: pmx.source.planted.Fleet\nassets: 4\nroot: ${data_root}/fleet\n",
@@ -165,7 +174,7 @@ def test_data_root_comes_from_the_environment_else_the_cache(planted: Path, monk
     monkeypatch.setenv("PMX_DATA_ROOT", "/plant/it's here")
     assert config.build(config.compose("planted")).source.root == "/plant/it's here/fleet"
     monkeypatch.delenv("PMX_DATA_ROOT")
-    assert config.compose("planted").data_root == str(config.cache_folder())
+    assert config.compose("planted").data_root == str(place.cache_folder())
 
 
 # ---- mistakes in names and types
@@ -209,8 +218,8 @@ def test_all_mistakes_are_told_at_once(planted: Path) -> None:
         config.build(cfg)
     text = str(refused.value)
     assert text.startswith("Cannot run planted: 5 mistakes in its configuration, no data was read\n  ")
-    for place in ["model.planted.num_leafs", "source.assets", "colour", "window.tst", "evaluate._target_"]:
-        assert f"\n  {place}: " in text
+    for where in ["model.planted.num_leafs", "source.assets", "colour", "window.tst", "evaluate._target_"]:
+        assert f"\n  {where}: " in text
     assert refused.value.exit_code == 2
 
 
@@ -369,9 +378,9 @@ def test_a_missing_experiment_is_refused_with_the_names(planted: Path) -> None:
 
 def test_experiments_are_found_from_any_folder_and_the_users_own_come_first(planted: Path, tmp_path: Path) -> None:
     packaged = Path(config.__file__).parents[1]
-    assert config.conf_dirs() == [planted / "conf", packaged / "conf"]
-    assert config.experiment_dirs() == [planted / "experiments", packaged / "experiments"]
-    assert config.experiments()["demo"] == packaged / "experiments" / "demo.yaml"
+    assert place.conf_dirs() == [planted / "conf", packaged / "conf"]
+    assert place.experiment_dirs() == [planted / "experiments", packaged / "experiments"]
+    assert place.experiments()["demo"] == packaged / "experiments" / "demo.yaml"
     (planted / "conf" / "device").mkdir()
     (planted / "conf" / "device" / "gateway.yaml").write_text("name: mine\nbytes_max: 1\nresident_mb_max: 1\nstep_ms: 1\n")
     (planted / "conf" / "model" / "lightgbm.yaml").write_text(CHOICES["model"].replace("planted:", "lightgbm:"))
@@ -436,7 +445,7 @@ def test_hydras_own_flags_work(planted: Path, capfd: pytest.CaptureFixture[str])
 # ---- what the project ships
 
 
-CONF = config.conf_dirs()[-1]
+CONF = place.conf_dirs()[-1]
 
 
 def targets(node: Any) -> Iterator[str]:
@@ -484,7 +493,7 @@ def test_every_module_with_a_public_class_has_a_yaml(group: str) -> None:
         assert not classes or here & named, f"pmx/{group}/{path.name} defines {classes}, and no conf/{group}/*.yaml names one"
 
 
-@pytest.mark.parametrize("name", sorted(p.stem for p in config.experiment_dirs()[-1].glob("*.yaml")))
+@pytest.mark.parametrize("name", sorted(p.stem for p in place.experiment_dirs()[-1].glob("*.yaml")))
 def test_every_shipped_experiment_is_sound_and_built(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     parts = config.build(config.compose(name))

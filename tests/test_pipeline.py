@@ -184,10 +184,10 @@ def test_anomaly_scores_are_ranks_and_carry_no_life(fleet: History, no_stopwatch
     assert len(r.tables) == 1 and Bundle.open(r.bundle).spec.task == "anomaly"
 
 
-@pytest.mark.parametrize("window, models", [(ByTime(share=0.6, folds=2), None), (Head(rows=30, folds=2), autoencoder())])
+@pytest.mark.parametrize("window, models", [(ByTime(share=0.6, folds=2), None), (Head(rows=45, folds=2), autoencoder())])
 def test_splits_in_time_test_the_later_part_alone(no_stopwatch, tmp_path: Path, window, models):
     """Under a split by time all assets run through the moment of the split; under a head each has one of its own."""
-    history = Synthetic(assets=14, life=500.0, replace_at=550.0).load()
+    history = Synthetic(assets=12, life=900.0, replace_at=950.0).load()
     together = history
     if models is None:  # commissioned within days of each other, so that one moment cuts through many lives
         first = history.rows.group_by("asset").agg(pl.col("time").min().alias("born")).collect()
@@ -255,6 +255,6 @@ def test_what_cannot_run_is_refused_before_data_are_read(tmp_path: Path):
 
 def test_a_history_without_rows_is_bad_data(fleet: History, tmp_path: Path):
     empty = History(**{**vars(fleet), "rows": fleet.rows.head(0)})
-    for window in (ByAsset(folds=2), Head(folds=2)):
-        with pytest.raises(DataError):
+    for window in (ByAsset(folds=2), ByTime(folds=2), Head(folds=2)):
+        with pytest.raises(DataError, match="none of 0 rows"):
             run(plan(tmp_path, Known(empty), window), silent)

@@ -18,7 +18,7 @@ class KofN:
         most_false: false alarms per asset that validation accepts; within it, the limit that catches most wins.
 
     Example:
-        >>> [p.raise_at for p in KofN(limits=3).family("rul", horizon=30.0)]
+        >>> [p.raise_at for p in KofN(limits=3).family("rul", horizon=30.0, cap=125.0)]
         [6.0, 22.5, 39.0]
     """
 
@@ -29,10 +29,10 @@ class KofN:
             raise UsageError(f"alarm: slack={slack}, most_false={most_false} -> neither may be below 0")
         self.k, self.n, self.slack, self.limits, self.most_false = k, n, slack, limits, most_false
 
-    def family(self, output: str, horizon: float) -> list[Policy]:
-        """The policies tried, from the most reluctant to the most eager."""
+    def family(self, output: str, horizon: float, cap: float) -> list[Policy]:
+        """The policies tried, from the most reluctant to the most eager; a RUL at its cap clears every one of them."""
         if output == "rul":
-            tried = np.linspace(0.2, 1.3, self.limits) * horizon
+            tried = np.linspace(0.2 * horizon, min(1.3 * horizon, 0.99 * cap / (1 + self.slack)), self.limits)
             return [Policy(output, "below", float(a), float(a * (1 + self.slack)), self.k, self.n) for a in tried.round(6)]
         tails = np.geomspace(1e-3, 0.2, self.limits)
         return [Policy(output, "above", float(1 - t), float(1 - t * (1 + self.slack)), self.k, self.n) for t in tails.round(6)]

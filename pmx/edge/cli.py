@@ -61,6 +61,8 @@ def main(argv: list[str] | None = None) -> int:
         if options.debug:
             raise
         print(error, file=sys.stderr)
+        if options.json:
+            print(json.dumps({"error": str(error), "exit_code": error.exit_code}))
         return error.exit_code
     if options.json:
         print(json.dumps(result))
@@ -101,7 +103,7 @@ class _Screen:
 
 def _replay(options: argparse.Namespace, send: Any) -> dict[str, Any]:
     from pmx.bundle import Bundle
-    from pmx.contract import DataError, UsageError
+    from pmx.contract import DataError, UsageError, shown
     from pmx.edge.replay import replay
     from pmx.edge.table import read_csv, write_quarantine
 
@@ -113,14 +115,15 @@ def _replay(options: argparse.Namespace, send: Any) -> dict[str, Any]:
     for alarm in log:
         send(
             "text",
-            f"{alarm['asset']}  raised {alarm['raised']}  " + (f"cleared {alarm['cleared']}" if alarm["cleared"] else "still standing"),
+            f"{shown(str(alarm['asset']))}  raised {alarm['raised']}  "
+            + (f"cleared {alarm['cleared']}" if alarm["cleared"] else "still standing"),
         )
     if refused:
         quarantine = options.input.with_suffix(".quarantine.csv")
         write_quarantine(quarantine, refused)
         send("text", f"{len(refused)} of {played.rows} rows refused and set apart in {quarantine}")
         for b in refused[:8]:
-            where = f"asset {b.asset or '?'}" + (f", channel {b.channel}" if b.channel else "")
+            where = f"asset {shown(b.asset) or '?'}" + (f", channel {shown(b.channel)}" if b.channel else "")
             send("text", f"  row {b.row}, {where}: {b.value!r} {b.rule.why} ({b.reason})")
         if len(refused) > 8:
             reasons = ", ".join(f"{n:,} {reason}" for reason, n in Counter(b.reason for b in refused[8:]).most_common())

@@ -35,7 +35,7 @@ def guarded(arguments: list[str], deadline: float, show: Show) -> dict[str, Any]
         HangError: the child was silent for longer than `deadline`.
         PmxError: what the child refused, with its own exit code.
     """
-    command = [sys.executable, "-m", "pmx.edge.cli", *arguments, "--worker"]
+    command = [sys.executable, "-P", "-m", "pmx.edge.cli", *arguments, "--worker"]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, encoding="utf-8")
     lines: queue.Queue[str | None] = queue.Queue()
     complaints: list[str] = []

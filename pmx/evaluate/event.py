@@ -42,7 +42,7 @@ def count_events(standing: list[np.ndarray], tick: list[np.ndarray], truth: Trut
 
     Caught: an alarm stands at some tick in [failure − horizon, failure − lead]; a failure counts when that span was watched to
     its end. False: raised with no failure within the horizon, and once more for each further horizon it stands without one.
-    The last horizon before an asset was lost from sight (censoring) counts neither way.
+    The last horizon before an asset was lost from sight (censoring) counts neither way; a failed asset is watched up to its failure.
     """
     horizon, lead = protocol.horizon / tick_length, protocol.lead / tick_length
     n = len(truth.assets)

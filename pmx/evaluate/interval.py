@@ -16,6 +16,9 @@ def ratio(numerator: np.ndarray, denominator: np.ndarray, draws: int, seed: int,
     """
     if not len(numerator) or denominator.sum() <= 0:
         return (np.nan, np.nan, np.nan)
+    if np.count_nonzero(denominator) < 2:  # one asset says nothing of how assets differ
+        value = float(numerator.sum() / denominator.sum())
+        return (np.sqrt(value) if root else value), np.nan, np.nan
     rng = np.random.default_rng(seed)
     at = rng.integers(0, len(numerator), (draws, len(numerator)))
     below = denominator[at].sum(1)

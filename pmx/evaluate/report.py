@@ -83,7 +83,7 @@ def cell(value: Interval, digits: int = 2) -> str:
     if np.isnan(value[0]):
         return "–"
     shown = [f"{v:,.{digits}f}" if abs(v) < 1e6 else f"{v:.1e}" for v in value]
-    return f"{shown[0]} [{shown[1]}, {shown[2]}]"
+    return f"{shown[0]} [–]" if np.isnan(value[1]) else f"{shown[0]} [{shown[1]}, {shown[2]}]"
 
 
 def _grid(head: list[str], lines: list[list[str]]) -> str:

@@ -32,6 +32,7 @@ class FeatureSet:
     normalise_: RegimeScore
     channels_: list[str]
     names_: list[str]
+    fitted_on_: pl.DataFrame  # asset, tick: what the leakage gate holds against the test part
 
     def __init__(self, normalise: RegimeScore, kernels: list[Kernel]) -> None:
         labels = [k.label for k in kernels]
@@ -40,6 +41,8 @@ class FeatureSet:
             raise UsageError(
                 f"feature.kernels: {'given twice: ' + ', '.join(sorted(twice)) if twice else 'empty'} -> name each kernel once"
             )
+        if all(k.reads_age for k in kernels):
+            raise UsageError("feature.kernels: all of them read the asset's age, which may be unknown -> add one that reads a channel")
         self.normalise, self.kernels = normalise, list(kernels)
 
     def without_age(self) -> FeatureSet:
@@ -50,6 +53,7 @@ class FeatureSet:
         """A fitted copy; learns the normalisation from these ticks alone."""
         fitted = copy.copy(self)
         fitted.contract_ = contract
+        fitted.fitted_on_ = ticks.select("asset", "tick")
         fitted.normalise_ = self.normalise.fit(ticks, contract)
         fitted.channels_ = fitted.normalise_.channels_
         fitted.names_ = [n for k in self.kernels for n in k.names(fitted.channels_)]

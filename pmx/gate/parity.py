@@ -15,13 +15,14 @@ from pmx.edge.replay import Replayed
 from pmx.edge.step import Stepper
 from pmx.evaluate.protocol import Protocol
 from pmx.gate.result import Gate
-from pmx.model.lightgbm import LightGBM
+from pmx.model import Model
 from pmx.pack.core import core_files
 from pmx.pack.fitted import Fitted
 
 LEAST_EQUAL = 0.99999  # share of features that must be equal to the last bit
 BOUND = 1e-5  # of verdicts, relative to the larger of 1 and the value
-RULE = f"at least {LEAST_EQUAL:.3%} of features bit-equal, no tree leaf changed, verdicts within {BOUND:g}"
+EXACT_BOUND = 2e-7  # the same for a model that claims to be exact: one rounding to float32
+RULE = f"at least {LEAST_EQUAL:.3%} of features bit-equal, no tree leaf changed, verdicts within {EXACT_BOUND:g} (trees) or {BOUND:g}"
 
 
 def as_ticks(frame: pl.DataFrame, contract: Contract) -> Ticks:
@@ -89,9 +90,8 @@ def parity(
             where = f"kernel {fitted.features.kernel_of(int(column)).label}, feature {fitted.features.names_[column]}"
             where += f" of asset {part['asset'][int(row)]} at tick {part['tick'][int(row)]}: {offline[row, column]!r} offline, {stepped[row, column]!r} stepped"
             worst = max(worst, (where, size), key=lambda w: w[1] if w[0] else -1.0)
-            if isinstance(fitted.model, LightGBM):
-                rows = differs.any(1)
-                changed += int((fitted.model.leaves(offline[rows]) != fitted.model.leaves(stepped[rows])).sum())
+            rows = differs.any(1)
+            changed += int((fitted.model.leaves(offline[rows]) != fitted.model.leaves(stepped[rows])).sum())
     equal = 1 - unequal / total
     shipped = np.concatenate(played.outputs[fitted.output])
     if len(shipped) != len(verdicts):
@@ -109,8 +109,9 @@ def parity(
     detail = (
         f"{equal:.6%} of {total:,} features bit-equal, {changed} tree leaves changed, verdicts differ by at most {max(apart, head):.2g}"
     )
-    if equal < LEAST_EQUAL or changed or not max(apart, head) <= BOUND:
-        culprit = worst[0] or f"model {fitted.name}" + (_where(frame, shipped, verdicts) if not apart <= BOUND else "")
+    bound = EXACT_BOUND if fitted.model.exact else BOUND
+    if equal < LEAST_EQUAL or changed or not max(apart, head) <= bound:
+        culprit = worst[0] or f"model {fitted.name}" + (_where(frame, shipped, verdicts) if not apart <= bound else "")
         return Gate("parity", False, detail, culprit=culprit, rule=RULE, figures=figures)
     return Gate("parity", True, detail, figures=figures)
 
@@ -137,26 +138,17 @@ def _head_difference(fitted: Fitted, x: np.ndarray, seed: int) -> float:
     graph = onnxruntime.InferenceSession(build({"x": vector}, {"y": output}).SerializeToString(), options)
     rng = np.random.default_rng(seed)
     rows = x[rng.choice(len(x), min(len(x), 500), replace=False)].copy()
-    if isinstance(fitted.model, LightGBM):
-        rows = np.concatenate([rows, _on_thresholds(fitted.model, rows, rng)])
+    rows = np.concatenate([rows, _on_thresholds(fitted.model, rows, rng)])
     batched = graph.run(None, {"x": rows})[0].reshape(len(rows), -1)
     single = np.concatenate([graph.run(None, {"x": r[None]})[0].reshape(1, -1) for r in rows[:64]])
     point = 1 if fitted.output == "rul" else 0
     return max(_relative(batched[:, point], fitted.verdict(rows)), _relative(single[:, point], batched[:64, point]))
 
 
-def _on_thresholds(model: LightGBM, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _on_thresholds(model: Model, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Rows whose features are replaced by float32 values on, below and above the thresholds that split on them."""
-    by_feature: dict[int, list[float]] = {}
-    for tree in (t for booster in model.boosters_ for t in booster.dump_model()["tree_info"]):
-        stack = [tree["tree_structure"]]
-        while stack:
-            node = stack.pop()
-            if "split_index" in node:
-                by_feature.setdefault(node["split_feature"], []).append(float(node["threshold"]))
-                stack += [node["left_child"], node["right_child"]]
     planted = rows.copy()
-    for feature, thresholds in by_feature.items():
+    for feature, thresholds in model.thresholds().items():
         limit = np.finfo(np.float32).max / 2  # a split on missingness alone has a threshold near the end of float64
         near = np.clip(thresholds, -limit, limit).astype(np.float32)
         near = np.concatenate([near, np.nextafter(near, np.float32(-np.inf)), np.nextafter(near, np.float32(np.inf))])

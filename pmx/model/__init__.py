@@ -20,6 +20,7 @@ class Model(ABC):
     Attributes:
         task: `rul` (scores are capped remaining useful life in the life unit) or `anomaly` (scores are distances from normal,
             higher = worse, fitted on healthy ticks).
+        exact: whether its nodes give the very bits of `score`, after rounding to float32.
 
     Example:
         >>> class Mean(Model):
@@ -37,6 +38,7 @@ class Model(ABC):
     """
 
     task: str
+    exact: bool = False
 
     @abstractmethod
     def fit(self, x: np.ndarray, y: np.ndarray, asset: np.ndarray) -> None:
@@ -45,6 +47,14 @@ class Model(ABC):
     @abstractmethod
     def score(self, x: np.ndarray) -> np.ndarray:
         """float64 [row] from features float32 [row, feature]."""
+
+    def leaves(self, x: np.ndarray) -> np.ndarray:
+        """The leaves that each row falls into, int [row, tree]; no column where the model has no trees."""
+        return np.empty((len(x), 0), np.int64)
+
+    def thresholds(self) -> dict[int, list[float]]:
+        """Feature index -> the values at which a tree splits on it: where rounding would show first."""
+        return {}
 
     @abstractmethod
     def to_onnx(self, features: Var) -> Var:

@@ -38,6 +38,7 @@ class LightGBM(Model):
     """
 
     task = "rul"
+    exact = True
     boosters_: list[lightgbm.Booster]
 
     def __init__(
@@ -83,8 +84,17 @@ class LightGBM(Model):
         return total / len(self.boosters_)
 
     def leaves(self, x: np.ndarray) -> np.ndarray:
-        """The leaf each row falls into, int [row, tree]: parity counts those that change."""
         return np.concatenate([np.asarray(b.predict(x, pred_leaf=True, num_threads=self.threads)) for b in self.boosters_], axis=1)
+
+    def thresholds(self) -> dict[int, list[float]]:
+        found: dict[int, list[float]] = {}
+        stack = [tree["tree_structure"] for booster in self.boosters_ for tree in booster.dump_model()["tree_info"]]
+        while stack:
+            node = stack.pop()
+            if node.get("decision_type") == "<=":
+                found.setdefault(node["split_feature"], []).append(float(node["threshold"]))
+            stack += [node[side] for side in ("left_child", "right_child") if side in node]
+        return found
 
     def to_onnx(self, features: Var) -> Var:
         x = op.cast(features, to=np.float64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
@@ -23,6 +23,7 @@ class Fitted:
         name: of the candidate.
         features, model: fitted.
         cap: largest RUL stated, in the life unit.
+        used: `asset`, `tick` of every tick that normalisation or model was fitted on.
         healthy: sorted healthy validation scores float64 [rank] that an anomaly score is ranked in; empty for the task `rul`.
     """
 
@@ -31,6 +32,7 @@ class Fitted:
     model: Model
     cap: float
     healthy: np.ndarray
+    used: pl.DataFrame = field(default_factory=pl.DataFrame)
 
     @property
     def output(self) -> str:

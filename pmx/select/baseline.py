@@ -46,7 +46,9 @@ def baselines(training: Training, tick: list[np.ndarray], truth: Truth, protocol
 
     own = training.ticks["tick"].to_numpy()
     trained = [own[training.asset == a] for a in known.assets]
-    policy, _ = set_limits(alarm.family("rul", protocol.horizon), left(trained, known), trained, known, protocol, length, alarm.most_false)
+    policy, _ = set_limits(
+        alarm.family("rul", protocol.horizon, protocol.cap), left(trained, known), trained, known, protocol, length, alarm.most_false
+    )
     by_age = left(tick, truth)
     life = training.labels.capped(protocol.cap)
     mean = float(np.mean(life[~np.isnan(life)])) if not np.isnan(life).all() else np.nan

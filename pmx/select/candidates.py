@@ -61,14 +61,20 @@ def out_of_fold(
 
     The normalisation is fitted inside each fold too.
     """
-    usable, target = training.usable(task_of(models), protocol)
-    scores = {name: np.full(len(target), np.nan) for name in models}
+    task = task_of(models)
+    training.usable(task, protocol)  # refused here, before anything is fitted
+    scores = {name: np.full(len(training.ticks), np.nan) for name in models}
     folds = split.validation(training.ticks, training.by)
     for i, (fit, validate) in enumerate(folds):
+        rows, target = training.fold(fit, validate, task, protocol)
+        if not rows.any():
+            raise DataError(
+                f"fold {i + 1} of {len(folds)}: no tick has a label to fit on -> fewer window.folds, or a history with more failures"
+            )
         x = features.fit(training.ticks.filter(pl.Series(fit)), training.contract).table(training.ticks)
         for j, (name, model) in enumerate(models.items()):
             tell(f"fold {i + 1} of {len(folds)}: {name}", i * len(models) + j, len(folds) * len(models))
-            fitted, rows = copy.deepcopy(model), fit & usable
+            fitted = copy.deepcopy(model)
             fitted.fit(x[rows], target[rows], training.asset[rows])
             scores[name][validate] = fitted.score(x[validate])
     tell("folds", len(folds) * len(models), len(folds) * len(models))
@@ -86,7 +92,7 @@ def try_out(name: str, model: Model, scores: np.ndarray, training: Training, pro
         )
     verdict = to_verdict(scores, model.task, protocol.cap, healthy)
     rows = [np.flatnonzero(asset == a) for a in training.truth.assets]
-    family = alarm.family("rul" if model.task == "rul" else "anomaly_score", protocol.horizon)
+    family = alarm.family("rul" if model.task == "rul" else "anomaly_score", protocol.horizon, protocol.cap)
     tick = training.ticks["tick"].to_numpy()
     policy, counts = set_limits(
         family, [verdict[r] for r in rows], [tick[r] for r in rows], training.truth, protocol, length, alarm.most_false
@@ -97,9 +103,13 @@ def try_out(name: str, model: Model, scores: np.ndarray, training: Training, pro
         "validation/false_alarms_per_asset": float(counts.false.sum() / len(training.truth.assets)),
         "validation/raise_at": policy.raise_at,
     }
-    value = metrics["validation/event_recall"] - metrics["validation/false_alarms_per_asset"]
+    value = (
+        np.nan_to_num(metrics["validation/event_recall"]) - metrics["validation/false_alarms_per_asset"]
+    )  # nothing to catch: the quieter one
     if model.task == "rul":
         target = training.labels.capped(protocol.cap)
+        if np.isnan(training.labels.rul).all():
+            raise DataError("no training asset failed -> a model of the task anomaly, or a history with failures")
         cuts = pseudo_test(asset, training.labels.rul / length, seed)
         cuts = cuts[~np.isnan(verdict[cuts])]
         if not len(cuts):
@@ -125,7 +135,8 @@ def refit(trial: Trial, features: FeatureSet, training: Training, protocol: Prot
     fitted_features = features.fit(training.ticks, training.contract)
     model = copy.deepcopy(trial.model)
     model.fit(fitted_features.table(training.ticks)[usable], target[usable], training.asset[usable])
-    return Fitted(trial.name, fitted_features, model, protocol.cap, trial.healthy)
+    used = pl.concat([fitted_features.fitted_on_, training.ticks.filter(pl.Series(usable)).select("asset", "tick")]).unique()
+    return Fitted(trial.name, fitted_features, model, protocol.cap, trial.healthy, used)
 
 
 def refit_without_age(trial: Trial, features: FeatureSet, training: Training, protocol: Protocol, seed: int) -> Fitted:
@@ -135,4 +146,4 @@ def refit_without_age(trial: Trial, features: FeatureSet, training: Training, pr
     entered, row = enter_mid_life(training.ticks, seed)
     model, rows = copy.deepcopy(trial.model), usable[row]
     model.fit(fitted_features.table(entered)[rows], target[row][rows], training.asset[row][rows])
-    return Fitted(f"{trial.name} without age", fitted_features, model, protocol.cap, trial.healthy)
+    return Fitted(trial.name, fitted_features, model, protocol.cap, trial.healthy, fitted_features.fitted_on_)

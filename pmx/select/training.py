@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from pmx.contract import Contract, DataError
+from pmx.contract import BLANKS, Contract, DataError, refusal_text, shown
 from pmx.evaluate.protocol import Protocol, Truth
 from pmx.source import History
 from pmx.window.label import Labels, ends_of, label
@@ -22,6 +22,7 @@ class Training:
         ticks: `asset`, `tick` and the channels, sorted.
         labels: of these ticks, as they were known when the training part ended.
         truth: of these assets, for alarms on validation.
+        events: what was known when the training part ended.
         contract: of the readings.
         by: `asset` or `time`, how the test part was split off.
     """
@@ -29,6 +30,7 @@ class Training:
     ticks: pl.DataFrame
     labels: Labels
     truth: Truth
+    events: pl.DataFrame
     contract: Contract
     by: str
 
@@ -44,15 +46,39 @@ class Training:
             raise DataError(f"no training tick has a label for the task {task} -> check the events, or choose a model of another task")
         return usable, target
 
+    def fold(self, fit: np.ndarray, validate: np.ndarray, task: str, protocol: Protocol) -> tuple[np.ndarray, np.ndarray]:
+        """The same for one fold, given its bool masks [row]: under a split by time, with the labels that were known when its fit part ended."""
+        if self.by == "asset":
+            usable, target = self.usable(task, protocol)
+        else:
+            own, tested = self.ticks.filter(pl.Series(fit)), self.ticks.filter(pl.Series(validate))["asset"]
+            known = label(own, _known_then(self.events, own, tested, self.contract), self.contract)
+            usable, target = np.zeros(len(fit), bool), np.full(len(fit), np.nan)
+            target[fit] = known.capped(protocol.cap)
+            usable[fit] = ~np.isnan(target[fit]) if task == "rul" else known.healthy(protocol.horizon)
+        return fit & usable, target
+
     @staticmethod
     def of(ticks: pl.DataFrame, division: Division, history: History) -> Training:
         """The training part of a history's ticks; under a split by time, orders written after it ended are not known yet."""
+        _refuse_strangers(history.events, history)
         own, events = ticks.filter(pl.Series(division.train)), history.events
         if division.by == "time":
             events = _known_then(events, own, ticks.filter(pl.Series(division.test))["asset"], history.contract)
         labels = label(own, events, history.contract)
         happened = truth(own, events, history.contract, np.ones(len(own), bool))
-        return Training(own, labels, happened, history.contract, division.by)
+        return Training(own, labels, happened, events, history.contract, division.by)
+
+
+def _refuse_strangers(events: pl.DataFrame, history: History) -> None:
+    """An order for an asset without a single row is a mistyped name: left out, it would turn a failed asset into a healthy one."""
+    name = pl.col("asset").str.strip_chars(BLANKS)
+    known = history.rows.select(name.unique()).collect().to_series()
+    lost = events.filter(~pl.col("asset").is_in(known.implode())).group_by("asset").len().sort("asset")
+    if len(lost):
+        lines = [f"  asset {shown(a)} ({n} orders): no such asset in the readings" for a, n in lost.head(8).iter_rows()]
+        lines += [f"  ... and {len(lost) - 8} more assets"] if len(lost) > 8 else []
+        raise DataError(refusal_text(f"the events of {history.name}", len(lost), lines) + "\n  -> correct the name, or add its readings")
 
 
 def _known_then(events: pl.DataFrame, own: pl.DataFrame, tested: pl.Series, contract: Contract) -> pl.DataFrame:
@@ -78,7 +104,7 @@ def truth(ticks: pl.DataFrame, events: pl.DataFrame, contract: Contract, counts:
         .group_by("asset")
         .agg(born=pl.col("tick").min().cast(pl.Float64), begins=pl.col("tick").filter(pl.col("counts")).min().cast(pl.Float64))
     )
-    table = looked.filter(pl.col("begins").is_not_null()).join(ends_of(ticks, events, contract, None), on="asset", how="left").sort("asset")
+    table = looked.filter(pl.col("begins").is_not_null()).join(ends_of(ticks, events, contract), on="asset", how="left").sort("asset")
     end, failed = table["end"].fill_null(np.nan).to_numpy(), (table["event"] == "failure").fill_null(False).to_numpy()
     seen = np.where(np.isnan(end), table["seen"].to_numpy(), end)
     return Truth(table["asset"].to_list(), np.where(failed, end, np.nan), seen, table["begins"].to_numpy(), table["born"].to_numpy())

@@ -49,18 +49,14 @@ class Labels:
         """bool [row]: certainly more than `horizon` of life left."""
         return self.at_least > horizon
 
-    def take(self, at: np.ndarray) -> Labels:
-        return Labels(self.rul[at], self.at_least[at])
 
-
-def label(ticks: pl.DataFrame, events: pl.DataFrame, contract: Contract, known_by: float | None = None) -> Labels:
+def label(ticks: pl.DataFrame, events: pl.DataFrame, contract: Contract) -> Labels:
     """Labels of ticks (`asset`, `tick`, sorted).
 
     Args:
-        events: `asset`, `time`, `event`, `known_at`; an asset's first failure or replacement ends its life.
-        known_by: ticks since the clock's zero; what became known later is not used (None = everything is).
+        events: `asset`, `time`, `event`; an asset's first failure or replacement ends its life. What was not known yet is left out before.
     """
-    table = ticks.select("asset", "tick").join(ends_of(ticks, events, contract, known_by), on="asset", how="left", maintain_order="left")
+    table = ticks.select("asset", "tick").join(ends_of(ticks, events, contract), on="asset", how="left", maintain_order="left")
     tick, end = table["tick"].to_numpy().astype(np.float64), table["end"].fill_null(np.nan).to_numpy()
     failed = (table["event"] == "failure").fill_null(False).to_numpy()
     last = np.where(np.isnan(end), table["seen"].to_numpy(), end)  # an asset without an end was alive when last seen
@@ -71,13 +67,11 @@ def label(ticks: pl.DataFrame, events: pl.DataFrame, contract: Contract, known_b
     return Labels(rul * contract.tick, at_least * contract.tick)
 
 
-def ends_of(ticks: pl.DataFrame, events: pl.DataFrame, contract: Contract, known_by: float | None) -> pl.DataFrame:
+def ends_of(ticks: pl.DataFrame, events: pl.DataFrame, contract: Contract) -> pl.DataFrame:
     """Per asset of the ticks: `seen` (its last tick), `end` (its first failure or replacement, null = none known) and `event`."""
     ends = events.filter(pl.col("event").is_in(ENDS))
-    ends = ends.with_columns(**{c: pl.Series(contract.ticks_of(ends[c].to_physical().to_numpy())) for c in ("time", "known_at")})
+    ends = ends.with_columns(time=pl.Series(contract.ticks_of(ends["time"].to_physical().to_numpy())))
     ends = ends.sort("time", "event")  # a part that failed is replaced at the same moment: the failure is what ended its life
-    if known_by is not None:
-        ends = ends.filter(pl.col("known_at") <= known_by)
     first = ends.group_by("asset").first().select("asset", pl.col("time").alias("end"), "event")
     seen = ticks.group_by("asset").agg(pl.col("tick").max().cast(pl.Float64).alias("seen"))
     return seen.join(first, on="asset", how="left")

@@ -85,13 +85,17 @@ class Split(ABC):
                 )
             groups = [np.isin(asset, names[i :: self.folds]) for i in range(self.folds)]
             return [(~group, group) for group in groups]
-        block = ticks.select((pl.int_range(pl.len()) * (self.folds + 1) // pl.len()).over("asset")).to_series().to_numpy()
+        block = self.blocks(ticks)
         if len(np.unique(block)) <= self.folds:
-            longest = int(ticks.group_by("asset").len()["len"].max() or 0)
+            longest = np.unique(asset, return_counts=True)[1].max(initial=0)
             raise DataError(
                 f"{longest} training ticks per asset at most for {self.folds} folds -> lower window.folds, or train on more of each life"
             )
         return [(block < k, block == k) for k in range(1, self.folds + 1)]
+
+    def blocks(self, ticks: pl.DataFrame) -> np.ndarray:
+        """Under a split by time, which of the `folds + 1` successive blocks of its asset's training period a tick lies in, int [row]."""
+        return ticks.select((pl.int_range(pl.len()) * (self.folds + 1) // pl.len()).over("asset")).to_series().to_numpy()
 
 
 def _check_folds(folds: int) -> int:
@@ -160,6 +164,11 @@ class ByTime(Split):
         tick = ticks["tick"].to_numpy()
         train = tick <= tick.min() + self.share * (tick.max() - tick.min())
         return Division(train, ~train, by="time")
+
+    def blocks(self, ticks: pl.DataFrame) -> np.ndarray:
+        """One moment for the whole fleet here too: no asset's later ticks help to predict another's earlier ones."""
+        tick = ticks["tick"].to_numpy()
+        return np.searchsorted(np.quantile(tick, np.arange(1, self.folds + 1) / (self.folds + 1)), tick, side="left")
 
 
 class Head(Split):

@@ -108,7 +108,13 @@ def test_settings_of_the_search_are_checked_before_any_data_is_read(wrong):
 
 @pytest.mark.parametrize("output", ["rul", "anomaly_score"])
 def test_a_family_runs_from_reluctant_to_eager(output):
-    family = KofN(limits=8).family(output, horizon=100.0)
+    family = KofN(limits=8).family(output, horizon=100.0, cap=125.0)
     values = [np.random.default_rng(0).random(300) * (130 if output == "rul" else 1)]
     raised = [int(alarms(p, values)[0].sum()) for p in family]
     assert len(family) == 8 and raised == sorted(raised) and raised[0] < raised[-1]
+
+
+@pytest.mark.parametrize("cap", [100.0, 110.0, 500.0])
+def test_a_remaining_life_at_its_cap_clears_every_policy_of_the_family(cap):
+    for policy in KofN().family("rul", horizon=100.0, cap=cap):
+        assert run(policy, [0.0] * 5 + [cap] * 5)[-1] == 0

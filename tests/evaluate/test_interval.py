@@ -61,5 +61,10 @@ def test_assets_are_drawn_not_readings():
 
 
 def test_an_asset_without_readings_does_not_count():
-    assert ratio(np.array([4.0, 0.0]), np.array([2.0, 0.0]), 100, 0) == (2.0, 2.0, 2.0)
-    assert ratio(np.array([8.0, 0.0]), np.array([2.0, 0.0]), 100, 0, root=True) == (2.0, 2.0, 2.0)
+    with_it = ratio(np.array([4.0, 4.0, 0.0]), np.array([2.0, 2.0, 0.0]), 100, 0)
+    assert with_it == ratio(np.array([4.0, 4.0]), np.array([2.0, 2.0]), 100, 0) == (2.0, 2.0, 2.0)
+
+
+def test_one_asset_alone_has_a_value_and_no_interval():
+    value, low, high = ratio(np.array([8.0, 0.0]), np.array([2.0, 0.0]), 100, 0, root=True)
+    assert value == 2.0 and np.isnan([low, high]).all()

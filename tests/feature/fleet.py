@@ -19,6 +19,7 @@ from pmx.source.admit import admit
 from pmx.source.cmapss import Cmapss
 from pmx.source.ticks import to_ticks
 
+NOTHING = pl.DataFrame(schema={"asset": pl.String, "tick": pl.Int64})  # to fit on where there is nothing to learn
 PLAIN = Contract((Channel("a", unit="-"), Channel("b", unit="-")), "h", "life")
 
 # Every kernel, with windows short enough that a dozen ticks exercise all of them.
@@ -46,7 +47,7 @@ class Plain(RegimeScore):
 
 def plain(kernels: list[Kernel]) -> FeatureSet:
     """Kernels over two planted channels, `a` and `b`."""
-    return FeatureSet(Plain(), kernels).fit(pl.DataFrame(), PLAIN)
+    return FeatureSet(Plain(), kernels).fit(NOTHING, PLAIN)
 
 
 def frame(histories: dict[str, np.ndarray], contract: Contract = PLAIN) -> pl.DataFrame:

@@ -4,7 +4,6 @@ import ast
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,7 +17,7 @@ from pmx.feature.leaky import CentredMean
 from pmx.feature.regime import RegimeScore
 
 from . import oracle
-from .fleet import PLAIN, SMALL, Graph, frame, plain, same, walk
+from .fleet import NOTHING, PLAIN, SMALL, Graph, frame, plain, same, walk
 
 FEATURES = plain(SMALL)
 GRAPH = Graph(FEATURES)
@@ -89,7 +88,7 @@ def test_every_kernel_has_an_oracle_and_a_place_in_these_tests():
 @settings(max_examples=25, deadline=None)
 @given(history=histories(), later=histories(), share=st.floats(0, 1))
 def test_later_ticks_leave_earlier_rows_as_they_were(kernel, history, later, share):
-    features, now = plain([kernel]), int(share * (len(history) - 1)) + 1
+    features, now = plain([kernel, TrailingMean(3)]), int(share * (len(history) - 1)) + 1
     whole = features.table(frame({"A": history}))[:now]
     assert same(features.table(frame({"A": history[:now]})), whole).all()
     assert same(features.table(frame({"A": np.concatenate([history[:now], later])}))[:now], whole).all()
@@ -133,14 +132,12 @@ def test_without_age_nothing_tells_how_old_an_asset_is():
     assert features.kernels and not any(k.reads_age or isinstance(k, Age) for k in features.kernels)
     assert [k.label for k in features.kernels] == [k.label for k in SMALL if k.label != "age"]
     # after a history whose values repeat themselves, an asset of 300 ticks looks like one of 100
-    unaged = features.fit(pl.DataFrame(), PLAIN)
+    unaged = features.fit(NOTHING, PLAIN)
     young, old = np.full((100, 2), 0.5, np.float32), np.full((300, 2), 0.5, np.float32)
     assert same(unaged.table(frame({"A": young}))[-1], unaged.table(frame({"A": old}))[-1]).all()
-    with pytest.raises(UsageError):
-        FeatureSet(RegimeScore(), [Age()]).without_age()
 
 
-@pytest.mark.parametrize("kernel", SMALL, ids=lambda k: k.label)
+@pytest.mark.parametrize("kernel", [k for k in SMALL if not k.reads_age], ids=lambda k: k.label)
 def test_what_a_kernel_declares_is_what_it_does(kernel):
     features = plain([kernel])
     graph, history = Graph(features), made(9, 3 * W)
@@ -170,11 +167,12 @@ def test_two_drifts_with_different_starts_are_two_kernels():
         lambda: Ewma(0),
         lambda: Ewma(float("nan")),
         lambda: FeatureSet(RegimeScore(), []),
+        lambda: FeatureSet(RegimeScore(), [Age()]),
         lambda: FeatureSet(RegimeScore(), [Ewma(5), Ewma(5)]),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_words(make):
-    with pytest.raises(UsageError, match="must be|empty|given twice"):
+    with pytest.raises(UsageError, match="must be|empty|given twice|add one that reads a channel"):
         make()
 
 

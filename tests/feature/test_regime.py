@@ -14,7 +14,7 @@ from pmx.feature.kernel import TrailingMean
 from pmx.feature.regime import RegimeScore
 
 from . import oracle
-from .fleet import Graph, frame, same
+from .fleet import NOTHING, Graph, frame, same
 
 CONTRACT = Contract(
     (Channel("load", "kW", "setting", 0.0, 100.0), Channel("a", "-"), Channel("b", "-"), Channel("n", "-", "counter")), "h", "life"
@@ -44,7 +44,7 @@ def by_graph(fitted: RegimeScore, contract: Contract, values: np.ndarray) -> np.
         def fit(self, ticks, contract):
             return fitted
 
-    graph = Graph(FeatureSet(Ready(), [TrailingMean(1)]).fit(pl.DataFrame(), contract))
+    graph = Graph(FeatureSet(Ready(), [TrailingMean(1)]).fit(NOTHING, contract))
     return graph.run(values.astype(np.float32)[:, None], np.ones(len(values)), np.zeros((len(values), 0)))["features"]
 
 
@@ -177,3 +177,15 @@ def test_settings_without_a_valid_range_are_measured_by_their_deviation_and_regi
     anywhere = plant()
     anywhere[:, 0] = np.random.default_rng(2).uniform(0, 100, len(anywhere))
     assert len(fit(anywhere, most=4)[0].centre_) == 4
+
+
+def test_a_wide_setting_does_not_drown_a_narrow_one():
+    """Nearest means nearest as a share of each setting's range: 15 of 1000 is less than half of 1."""
+    channels = (Channel("narrow", "-", "setting", 0.0, 1.0), Channel("wide", "-", "setting", 0.0, 1000.0), Channel("a", "-"))
+    contract, rng = Contract(channels, "h", "life"), np.random.default_rng(0)
+    regime = rng.integers(0, 2, 400)
+    values = np.c_[regime, 500 + 15 * rng.normal(size=400), np.where(regime, 100.0, -100.0) + rng.normal(size=400)]
+    fitted, ticks = fit(values, contract)
+    assert len(fitted.centre_) == 2
+    scores = fitted.scores(ticks)["a"].to_numpy()
+    assert np.abs(scores).max() < 5 and same(by_graph(fitted, contract, values)[:, 0], scores.astype(np.float32)).all()

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 import spox.opset.ai.onnx.v20 as op
 
+import pmx.model.lightgbm as lowering
 from pmx.bundle import Bundle
 from pmx.edge.replay import replay_ticks
 from pmx.feature.features import FeatureSet
@@ -97,6 +98,20 @@ def test_a_head_that_differs_is_the_models_fault():
     found = gate([Age(), TrailingMean(4)], OneOff)
     assert not found.passed and "model lightgbm" in found.culprit and found.figures["bit_equal"] == 1.0
     assert found.figures["head_difference"] > 1e-5
+
+
+def test_thresholds_rounded_to_float32_are_found_on_rows_that_lie_on_them(monkeypatch):
+    real = lowering.tree_attributes
+
+    def rounded(dump):
+        attributes = real(dump)
+        up = np.nextafter(attributes["nodes_splits"].astype(np.float32), np.float32(np.inf)).astype(np.float64)
+        return attributes | {"nodes_splits": up}
+
+    monkeypatch.setattr(lowering, "tree_attributes", rounded)
+    found = gate()
+    assert not found.passed and "model lightgbm" in found.culprit
+    assert found.figures["head_difference"] > 1e-5 and found.figures["verdict_difference"] <= 1e-5
 
 
 def test_a_head_that_depends_on_the_batch_is_refused():

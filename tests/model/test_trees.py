@@ -220,13 +220,13 @@ def test_a_leaf_outside_and_lists_of_different_length_are_caught():
 
 
 def test_two_fits_and_two_threads_give_the_same_bytes():
-    x, y = grid(3, rows=3000, missing=0.05)
-    fits = [LightGBM(trees=25, min_child_samples=10, average=2, threads=threads) for threads in (1, 1, 2)]
+    x, y = grid(3, rows=500, missing=0.05)
+    fits = [LightGBM(trees=4, min_child_samples=10, average=2, threads=threads) for threads in (1, 1, 2)]
     for model in fits:
         model.fit(x, y, np.repeat("A", len(x)))
     first, again, threaded = (model_graph(m, 4) for m in fits)
     assert first == again == threaded
-    other = LightGBM(trees=25, min_child_samples=10, average=2, seed=1)
+    other = LightGBM(trees=4, min_child_samples=10, average=2, seed=1)
     other.fit(x, y, np.repeat("A", len(x)))
     assert model_graph(other, 4) != first
 

@@ -80,7 +80,8 @@ def _history(lives: list[int], fates: list[str], spread: float = 1.0) -> tuple[p
     over = [(a, float(life), f, float(life)) for a, life, f in zip(names, lives, fates, strict=True) if f]
     schema = {"asset": pl.String, "time": pl.Float64, "event": pl.String, "known_at": pl.Float64}
     events = pl.DataFrame(over, schema=schema, orient="row")
-    return pl.concat(parts), History("made", CONTRACT, pl.LazyFrame(), events, None, "")
+    ticks = pl.concat(parts)
+    return ticks, History("made", CONTRACT, ticks.lazy().select("asset"), events, None, "")
 
 
 @pytest.fixture(scope="session")

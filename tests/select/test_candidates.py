@@ -8,6 +8,7 @@ import pytest
 
 from pmx.alarm.policy import KofN
 from pmx.contract import DataError, UsageError
+from pmx.evaluate.protocol import Protocol
 from pmx.select.candidates import Trial, choose, out_of_fold, refit, refit_without_age, task_of, try_out
 from pmx.window.label import pseudo_test
 from pmx.window.split import ByAsset, ByTime
@@ -38,14 +39,24 @@ def test_the_normalisation_is_fitted_inside_each_fold(spy, features, whole, prot
         assert same == ("A04" not in before[0])
 
 
-def test_under_a_split_by_time_only_later_blocks_are_predicted(spy, features, whole, protocol):
-    by_time = replace(whole, by="time")
-    scores = out_of_fold({"spy": spy}, features, by_time, ByTime(folds=3), protocol, silent)["spy"]
+def test_under_a_split_by_time_only_later_blocks_are_predicted(spy, features, whole):
+    by_time, near = replace(whole, by="time"), Protocol(cap=20.0, horizon=10.0, lead=3.0)
+    scores = out_of_fold({"spy": spy}, features, by_time, ByTime(folds=3), near, silent)["spy"]
     for name in np.unique(whole.asset):
         own = scores[whole.asset == name]
         assert np.isnan(own[0]) and not np.isnan(own[-1])
         assert (np.diff(own[~np.isnan(own)]) >= 0).all(), "a later block by a later fit"
     assert [len(fit[3]) for fit in spy.seen] == sorted(len(fit[3]) for fit in spy.seen)
+
+
+def test_under_a_split_by_time_a_fold_knows_no_later_failure(spy, features, whole):
+    """The first two fits end before any asset has failed (the first does at cycle 85): all they can know is a life beyond the cap."""
+    by_time, near = replace(whole, by="time"), Protocol(cap=20.0, horizon=10.0, lead=3.0)
+    out_of_fold({"spy": spy}, features, by_time, ByTime(folds=3), near, silent)
+    last = [int(np.quantile(whole.ticks["tick"].to_numpy(), k / 4)) for k in (1, 2)]
+    for (_, _, y, asset), end in zip(spy.seen, last, strict=False):
+        assert end < 85 and set(y) == {20.0}
+        assert all((asset == a).sum() == end - 20 for a in np.unique(asset)), "ticks that lie a whole cap before the end of the fold"
 
 
 def test_only_labelled_ticks_are_fitted_on(spy, anomaly_spy, features, whole, protocol):

@@ -30,7 +30,7 @@ def fleet(rng: np.random.Generator, noise: float, assets: int = 6) -> tuple[list
 @given(st.integers(0, 1000), st.sampled_from([2.0, 10.0, 40.0]), st.sampled_from([0.0, 0.1, 0.5, 2.0]))
 def test_the_limit_is_the_best_of_the_family_by_brute_force(seed: int, noise: float, most_false: float):
     values, tick, real = fleet(np.random.default_rng(seed), noise)
-    family = KofN(k=2, n=3, limits=6).family("rul", PROTOCOL.horizon)
+    family = KofN(k=2, n=3, limits=6).family("rul", PROTOCOL.horizon, PROTOCOL.cap)
     chosen, counts = set_limits(family, values, tick, real, PROTOCOL, 1.0, most_false)
     tried = {}
     for policy in family:
@@ -64,7 +64,7 @@ def test_false_alarms_are_weighed_before_what_is_caught(deep: bool, most_false: 
 
 def test_of_equals_the_more_reluctant_limit_wins():
     real = Truth(["A"], np.array([np.nan]), np.array([100.0]), np.array([1.0]), np.array([1.0]))
-    family = KofN(limits=4).family("rul", PROTOCOL.horizon)
+    family = KofN(limits=4).family("rul", PROTOCOL.horizon, PROTOCOL.cap)
     chosen, _ = set_limits(family, [np.full(100, 999.0)], [np.arange(1, 101)], real, PROTOCOL, 1.0, 0.1)
     assert chosen == family[0]
 

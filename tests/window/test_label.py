@@ -70,15 +70,6 @@ def test_a_part_that_failed_and_was_replaced_at_the_same_moment_failed():
         assert same(label(ticks(A=3), events(*order), LIFE).rul, [2, 1, 0])
 
 
-def test_what_became_known_later_is_not_used():
-    log = events(("A", 3.0, "failure", 9.0))
-    for by, rul in ((8.9, [NAN] * 4), (9.0, [2, 1, 0, NAN]), (None, [2, 1, 0, NAN])):
-        assert same(label(ticks(A=4), log, LIFE, known_by=by).rul, rul)
-    assert same(label(ticks(A=4), log, LIFE, known_by=8.9).at_least, [3, 2, 1, 0]), "until then it was alive when last seen"
-    later = events(("A", 2.0, "failure", 9.0), ("A", 3.0, "replacement", 3.0))
-    assert same(label(ticks(A=4), later, LIFE, known_by=5.0).at_least, [2, 1, 0, NAN])
-
-
 def test_labels_count_the_life_unit_on_either_clock_and_belong_to_the_newest_reading():
     half = Contract((Channel("a", "-"),), "h", "life", tick=0.5)
     assert same(label(ticks(A=3), events(("A", 2.0, "failure")), half).rul, [1.5, 1.0, 0.5])
@@ -89,10 +80,9 @@ def test_labels_count_the_life_unit_on_either_clock_and_belong_to_the_newest_rea
     at = pl.Series([begin + timedelta(minutes=75)], dtype=pl.Datetime("us", "UTC"))
     log = pl.DataFrame({"asset": ["A"], "time": at, "event": ["failure"], "known_at": at})
     assert same(label(own, log, calendar).rul, [1.25, 0.75, 0.25])
-    assert np.isnan(label(own, log, calendar, known_by=first + 2).rul).all()
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     ends=st.lists(st.tuples(st.integers(0, 60), st.sampled_from(["failure", "replacement", None])), min_size=1, max_size=5),
     lengths=st.lists(st.integers(1, 40), min_size=5, max_size=5),
@@ -117,7 +107,7 @@ def test_labels_never_contradict_each_other_or_the_truth(ends, lengths, cap, hor
     order = np.argsort(own["asset"].to_numpy()[::-1], kind="stable")[::-1]
     mixed = label(own[order], events(*log[::-1]), LIFE)
     assert np.array_equal(mixed.at_least, found.at_least[order], equal_nan=True)
-    assert np.array_equal(found.take(order).rul, mixed.rul, equal_nan=True)
+    assert np.array_equal(mixed.rul, found.rul[order], equal_nan=True)
 
 
 def test_pseudo_test_cuts_as_a_test_set_does():

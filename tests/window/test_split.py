@@ -47,6 +47,8 @@ def test_the_same_tick_on_both_sides_is_refused():
         "leaving ticks out is no leak"
     )
     assert breaches(Division(np.array([0, 0, 1, 1], bool), np.array([1, 1, 0, 0], bool), "time"), asset, tick)
+    twice = np.array([0, 1, 1, 2])
+    assert breaches(Division(np.array([1, 1, 0, 0], bool), np.array([0, 0, 1, 1], bool), "time"), asset, twice), "before, not at"
 
 
 @pytest.mark.parametrize("split", SPLITS, ids=lambda s: type(s).__name__)
@@ -75,7 +77,7 @@ def test_each_split_keeps_the_share_it_is_told():
     assert len(set(seeds)) > 1 and seeds[0] == tuple(ByAsset(0.3, seed=0).divide(own, None).test)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(spans=spans, folds=st.integers(2, 4), seed=st.integers(0, 9))
 def test_folds_by_asset_cover_everything_once(spans, folds, seed):
     own = ticks(*spans)
@@ -92,11 +94,11 @@ def test_folds_by_asset_cover_everything_once(spans, folds, seed):
     assert {frozenset(mixed["asset"].to_numpy()[v]) for _, v in again} == grouped, "the order of assets decides nothing"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(spans=spans, folds=st.integers(2, 4))
-def test_folds_by_time_only_look_back(spans, folds):
+def test_folds_by_head_only_look_back_within_an_asset(spans, folds):
     own = ticks((0, 20), *spans)
-    pairs = ByTime(folds=folds).validation(own, "time")
+    pairs = Head(folds=folds).validation(own, "time")
     asset, tick = own["asset"].to_numpy(), own["tick"].to_numpy()
     assert len(pairs) == folds and (sum(v.astype(int) for _, v in pairs) <= 1).all()
     for fit, validate in pairs:
@@ -106,6 +108,17 @@ def test_folds_by_time_only_look_back(spans, folds):
             assert tick[fit & there].max(initial=-1) < tick[validate & there].min()
     untouched = ~np.logical_or.reduce([v for _, v in pairs])
     assert untouched[asset == "P0"].sum() == -(-20 // (folds + 1)), "the first block has nothing before it"
+
+
+@settings(max_examples=40, deadline=None)
+@given(spans=spans, folds=st.integers(2, 4))
+def test_folds_by_time_only_look_back_over_the_whole_fleet(spans, folds):
+    own = ticks((0, 50), *spans)
+    pairs = ByTime(folds=folds).validation(own, "time")
+    tick = own["tick"].to_numpy()
+    assert len(pairs) == folds and (sum(v.astype(int) for _, v in pairs) <= 1).all()
+    for fit, validate in pairs:
+        assert fit.any() and validate.any() and tick[fit].max() < tick[validate].min(), "one moment for all assets"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,207 @@
+"""One job of a run or sweep: the pipeline between the two ends of an MLflow run, and what is told of it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from pmx.contract import PmxError
+    from pmx.pipeline import Plan, Result
+    from pmx.tracking import Outcome, Tracker
+
+
+def job(cfg: DictConfig, folder: Path, name: str, quiet: bool) -> dict[str, Any]:
+    """One job of a run or sweep: the pipeline between two ends of an MLflow run."""
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    from pmx import config
+    from pmx.contract import GateError
+
+    begin, parts = time.perf_counter(), config.build(cfg)
+    from pmx.pipeline import Plan, run  # after the checks: a typo should not wait for heavy imports
+    from pmx.progress import Progress
+    from pmx.tracking import SECRET, Tracker
+
+    tracker = Tracker(_local(cfg.tracking.store), cfg.tracking.experiment)
+    report_killed(tracker.mark_killed())
+    words = [w.partition("=")[0] + "=***" if SECRET.search(w.partition("=")[0]) else w for w in HydraConfig.get().overrides.task]
+    command, revision = " ".join(["pmx run", name, *words]), _revision()
+    plain: dict[str, Any] = cast(Any, OmegaConf.to_container(cfg, resolve=True, enum_to_str=True))
+    run_id = tracker.start(cfg.name, plain, revision=revision, seeds={"run": cfg.seed}, tags={"pmx.command": command})
+    provenance = {"run_id": run_id, "git_revision": revision, "experiment": cfg.name, "seed": cfg.seed, "versions": _versions()}
+    objects = (parts.source, parts.window, parts.feature, parts.model, parts.alarm, parts.evaluate)
+    plan = Plan(cfg.name, *objects, dict(cfg.device), folder, str(cfg.on_error), cfg.seed, provenance)
+    try:
+        with Progress(quiet) as progress, _threads(cfg.threads):
+            result = run(plan, progress)
+        outcome = _record(tracker, run_id, plan, result, plain, command)
+        summary = _summary(run_id, result, outcome.title, cfg.name)
+        if result.refused:
+            tracker.refuse(run_id, result.refused.culprit, result.refused.detail, outcome)
+            raise _refusal(result, summary | {"seconds": round(time.perf_counter() - begin, 1)})
+        tracker.finish(run_id, outcome)
+    except GateError:
+        raise
+    except BaseException as error:  # an interrupt too must not leave the run RUNNING
+        tracker.fail(run_id, str(error) or type(error).__name__)
+        raise
+    version = tracker.register(run_id, _model_name(cfg.name, result), result.core) if cfg.tracking.register else ""
+    _ending(result, _model_name(cfg.name, result), version, cfg.name, tracker.links(run_id))
+    return summary | {"seconds": round(time.perf_counter() - begin, 1), "version": version}
+
+
+def _record(tracker: Tracker, run_id: str, plan: Plan, result: Result, plain: dict[str, Any], command: str) -> Outcome:
+    """Data, candidates and tables to MLflow and to the screen."""
+    tracker.data(run_id, result.history.name, result.history.digest, str(plain["source"].get("root") or "simulated"))
+    for trial in result.trials:
+        tracker.log_candidate(run_id, trial.name, plain["model"][trial.name], trial.metrics)
+    outcome = _outcome(result, plan, command)
+    _show(result)
+    return outcome
+
+
+def _summary(run_id: str, result: Result, title: str, experiment: str) -> dict[str, Any]:
+    return {
+        "run_id": run_id,
+        "experiment": experiment,
+        "title": title,
+        "winner": result.winner.name,
+        "bundle": str(result.bundle),
+        "metrics": {k: None if v != v else v for k, v in result.metrics.items()},
+        "gates": {g.name: g.passed for g in result.gates},
+    }
+
+
+def _model_name(experiment: str, result: Result) -> str:
+    """Registered models are apart by data: a champion of one fleet is none for another."""
+    data = result.history.name
+    return data if data.startswith(experiment) else f"{experiment} {data}"
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Keeps every library at this many threads: two that compete for a core make torch and LightGBM many times slower."""
+    import threadpoolctl
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        with threadpoolctl.threadpool_limits(count):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _show(result: Result) -> None:
+    for table in result.tables[:-1]:
+        print(f"\n{table}")
+    print(f"\nWinner {result.winner.name} · {len(result.played.assets)} test {result.history.noun}, replayed through the device code")
+    print(f"{result.tables[-1]}\nGates: " + "  ".join(g.line() for g in result.gates))
+
+
+def _refusal(result: Result, summary: dict[str, Any]) -> PmxError:
+    from pmx.contract import GateError
+
+    gate = cast(Any, result.refused)
+    evidence = f"Nothing was registered. The evidence is in MLflow: pmx ui --experiment {summary['experiment']}"
+    refusal = GateError(f"\n{gate.refusal()}\n{evidence}", gate.culprit)
+    refusal.details = summary | {"refused_by": gate.culprit, "gate": gate.name}
+    return refusal
+
+
+def _outcome(result: Result, plan: Plan, command: str) -> Outcome:
+    import numpy as np
+
+    from pmx.evaluate import plot
+    from pmx.tracking import Outcome
+
+    name, m, unit = result.winner.output, result.metrics, result.history.contract.life_unit
+    key = "test/rmse_last_capped" if result.history.contract.clock == "life" else "test/rmse_all_capped"
+    number = (
+        f"RMSE {m[key]:.1f} [{m[key + '_lo']:.1f}, {m[key + '_hi']:.1f}] {unit}"
+        if name == "rul"
+        else f"caught {m['test/event_recall']:.0%}"
+    )
+    title = f"{result.history.name} · {result.winner.name} · {number}"
+    gates = "\n".join(
+        f"- {'✓' if g.passed else '✗'} **{g.name}**: {g.detail}" + (f" — culprit {g.culprit}" if g.culprit else "") for g in result.gates
+    )
+    tables = "\n\n".join(f"```\n{t}\n```" for t in result.tables)
+    verdict = "All gates passed." if result.refused is None else "Refused: nothing was registered."
+    reads = f"Test part met {len(result.rows)} times, once per row."
+    description = f"{verdict} {reads}\n\n{tables}\n\n{gates}\n\nAgain: `{command}`\n\nBundle core digest `{result.core}`"
+    ticks = {"trajectories": plot.trajectories(result.played, result.truth, plan.protocol)}
+    if name == "rul":
+        ticks["error_by_true_rul"] = plot.error_by_life(result.played, result.truth, plan.protocol)
+    ticks["parity"] = plot.device_against_model(np.concatenate(result.played.outputs[name]), result.offline, name)
+    quarantine = plan.folder / "quarantine.parquet"
+    return Outcome(
+        title,
+        description,
+        winner=result.winner.name,
+        core_digest=result.core,
+        test_reads=len(result.rows),
+        metrics=m | {f"gate/{g.name}/{k}": v for g in result.gates for k, v in g.figures.items()},
+        gates={g.name: g.passed for g in result.gates},
+        figures=ticks,
+        files=(quarantine,) if result.counts["quarantined"] else (),
+        bundle=None if result.refused else result.bundle,
+    )
+
+
+def _ending(result: Result, model: str, version: str, experiment: str, link: str) -> None:
+    registered = f", registered as {model} v{version} (champion)" if version else ""
+    print(f"Bundle {_short(result.bundle)}{registered}   MLflow pmx ui --experiment {experiment}, page {link}")
+    following = "pmx run demo feature=leaky     (watch it refuse)" if experiment == "demo" else f"pmx verify {_short(result.bundle)}"
+    print(f"Next: {following}")
+
+
+def _short(path: Path) -> str:
+    """A path as one would type it here."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _revision() -> str:
+    """The code's own git revision, with `-dirty` where it has local changes; empty when it was installed from a wheel."""
+    import subprocess
+
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return ""
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except OSError:  # no git on this machine
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    return {n: version(n) for n in ("pmx-maintenance", "numpy", "onnxruntime", "polars", "lightgbm", "torch", "spox")}
+
+
+def _local(store: str) -> Path:
+    from pmx.contract import UsageError
+
+    if "://" in store:
+        raise UsageError(f"tracking.store: {store} is an address -> name a folder; runs are kept in an embedded database there")
+    return Path(store)
+
+
+def report_killed(killed: list[str]) -> None:
+    if killed:
+        print(
+            f"{len(killed)} earlier run{'s' * (len(killed) > 1)} had been killed and {'are' if len(killed) > 1 else 'is'} now marked KILLED",
+            file=sys.stderr,
+        )
