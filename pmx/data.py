@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from pmx import config, place
-from pmx.contract import DataError, UsageError
+from pmx.contract import UsageError
 from pmx.source import Source
 from pmx.source.admit import admit
 from pmx.source.ticks import to_ticks
@@ -46,9 +46,7 @@ def check_data(name: str, overrides: list[str]) -> dict[str, Any]:
     quarantine = Path(cfg.out) / "quarantine" / f"{history.name.replace(' ', '_')}.parquet"
     if cfg.on_error == "quarantine":
         quarantine.parent.mkdir(parents=True, exist_ok=True)
-    admitted = admit(history.rows, history.contract, str(cfg.on_error), quarantine if cfg.on_error == "quarantine" else None)
-    if not admitted.counts["accepted"]:
-        raise DataError(f"{history.name}: of {admitted.counts['in']:,} rows none is left to work on -> correct the rows, or the contract")
+    admitted = admit(history.rows, history.contract, str(cfg.on_error), quarantine).some(history.name)
     ticks = to_ticks(admitted.readings, history.contract)
     lives = history.events.filter(pl.col("event").is_in(ENDS)).group_by("event").len()
     ended = dict(lives.iter_rows())

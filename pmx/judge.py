@@ -70,6 +70,7 @@ class Checker:
         on_error: `quarantine` sets refused rows apart, `refuse` raises a DataError on any and leaves the checker as it was.
 
     Example:
+        >>> from pmx.contract import Channel
         >>> checker = Checker(Contract((Channel("load", unit="kW", low=0.0),), "h", "life"))
         >>> text = lambda *cells: np.array(cells, object)
         >>> rows = Rows(text("P1", "P1"), text("1", "2"), {"load": text("7.5", "-1")}, text("a.csv", "a.csv"), np.array([2, 3]))

@@ -15,7 +15,7 @@ import polars as pl
 
 from pmx.alarm.policy import KofN
 from pmx.bundle import Bundle
-from pmx.contract import BLANKS, DataError
+from pmx.contract import BLANKS
 from pmx.edge.replay import Replayed, replay
 from pmx.evaluate.protocol import Protocol, Truth
 from pmx.evaluate.report import Row, alarm_table, life_table, metrics, row
@@ -89,9 +89,7 @@ def run(plan: Plan, tell: Tell) -> Result:
     tell("loading", 0, 1)
     history, protocol = plan.source.load(), plan.protocol
     contract = history.contract
-    admitted = admit(history.rows, contract, plan.on_error, plan.folder / "quarantine.parquet")
-    if not admitted.counts["accepted"]:
-        raise DataError(f"{history.name}: none of {admitted.counts['in']:,} rows was accepted -> pmx data check tells why")
+    admitted = admit(history.rows, contract, plan.on_error, plan.folder / "quarantine.parquet").some(history.name)
     ticks = to_ticks(admitted.readings, contract)
     division = plan.window.apply(ticks, history.test_assets)
     training = Training.of(ticks, division, history)
@@ -109,8 +107,7 @@ def run(plan: Plan, tell: Tell) -> Result:
     tested = ticks.filter(pl.col("asset").is_in(real.assets))
     raw = to_rows(history.rows.filter(pl.col("asset").str.strip_chars(BLANKS).is_in(real.assets)).collect(), contract)
     played = replay(Bundle.open(bundle, packed_as=core), raw, tell)
-    if played.assets != real.assets:
-        raise DataError("the replay met other assets than the training path -> check asset names for unusual white space")
+    real.expect(played.assets)
     rul = played.outputs.get("rul")
     rows = [row("winner", rul, played.standing, played.tick, real, protocol, contract)]
     if rul is not None:
@@ -118,15 +115,16 @@ def run(plan: Plan, tell: Tell) -> Result:
         twin = refit_without_age(best, plan.features, training, protocol, plan.seed)
         twin_core = pack(plan.folder / "without_age", twin, best.policy, protocol, f"{plan.name} without age")
         again = replay(Bundle.open(plan.folder / "without_age", packed_as=twin_core), raw, tell)
-        # no alarm row: its limits were set for the winner's verdicts
-        rows.append(row("without age", again.outputs["rul"], None, again.tick, real, protocol, contract))
+        rows.append(
+            row("without age", again.outputs["rul"], None, again.tick, real, protocol, contract)
+        )  # its alarms have no limits of their own
     for b in baselines(training, played.tick, real, protocol, plan.alarm):
         rows.append(row(b.name, b.rul if rul is not None else None, b.standing, played.tick, real, protocol, contract))
 
     tell("gates", 0, 4)
     train_readings = admitted.readings.filter(pl.col("asset").is_in(training.truth.assets))
-    failed_at = {a: f for a, f in zip(training.truth.assets, training.truth.failed_at, strict=True) if not np.isnan(f)}
-    gates = [look_ahead(train_readings, contract, winner.features, training.ticks, training.labels, failed_at, plan.seed)]
+    failures = training.truth.failures
+    gates = [look_ahead(train_readings, contract, winner.features, training.ticks, training.labels, failures, plan.seed)]
     late = late_orders(training.labels, history.events, ticks, division, contract)
     gates.append(leakage(winner.used, ticks, division, played, late))
     tell("gates", 2, 4)

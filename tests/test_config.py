@@ -202,7 +202,7 @@ def test_data_root_comes_from_the_environment_else_the_cache(planted: Path, monk
         ("device.step", 3, "device.step: unknown argument -> did you mean step_ms?"),
         ("tracking.stor", "x", "tracking.stor: unknown argument -> did you mean store?"),
         ("model", {}, "model: names no class to build -> model=NAME with one of "),
-        ("model.planted", {"num_leaves": 3}, "model.planted: names no class to build -> model=NAME with one of "),
+        ("model.planted", {"num_leaves": 3}, "model: names no class to build -> model=NAME with one of "),
         ("source", None, "source: names no class to build -> source=NAME with one of "),
     ],
 )
@@ -507,3 +507,28 @@ def test_every_shipped_yaml_fits_its_class(tmp_path: Path, monkeypatch: pytest.M
     for row in itertools.zip_longest(*others):  # groups do not depend on each other: one composition tries one of each
         choices = [choice for choice in row if choice]
         assert config.problems(config.compose("demo", [f"model=[{models}]", *choices])) == [], choices
+
+
+@pytest.mark.parametrize("experiment", ["demo", "cmapss"])
+@pytest.mark.parametrize("model", ["lightgbm", "mlp", "autoencoder", "[lightgbm,mlp]"])
+def test_any_candidate_can_be_chosen_in_any_experiment(experiment: str, model: str) -> None:
+    chosen = config.build(config.compose(experiment, [f"model={model}"])).model
+    assert sorted(chosen) == sorted(model.strip("[]").split(","))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["+hydra.callbacks.x._target_=shutil.copyfile"],
+        ["+hydra.callbacks.x._target_=hydra.experimental.callbacks.LogJobReturnCallback"],
+        ["hydra.sweeper._target_=os.system"],
+        ["hydra.launcher._target_=subprocess.Popen"],
+        ["+hydra.job_logging.handlers.x.class=os.system"],
+        ["+hydra.job_logging.filters.x._target_=os.system"],
+    ],
+)
+def test_hydra_builds_nothing_but_its_own_before_the_checks(words: list[str], workdir: Path) -> None:
+    ran: list[object] = []
+    with pytest.raises(UsageError, match="nothing was built"):
+        config.launch("demo", words, lambda cfg, folder: ran.append(cfg))
+    assert not ran

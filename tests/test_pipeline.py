@@ -256,5 +256,5 @@ def test_what_cannot_run_is_refused_before_data_are_read(tmp_path: Path):
 def test_a_history_without_rows_is_bad_data(fleet: History, tmp_path: Path):
     empty = History(**{**vars(fleet), "rows": fleet.rows.head(0)})
     for window in (ByAsset(folds=2), ByTime(folds=2), Head(folds=2)):
-        with pytest.raises(DataError, match="none of 0 rows"):
+        with pytest.raises(DataError, match="of 0 rows none is left"):
             run(plan(tmp_path, Known(empty), window), silent)

@@ -17,7 +17,7 @@ import matplotlib
 import pytest
 from matplotlib.figure import Figure
 
-from pmx import tracking
+from pmx import page, tracking
 from pmx.contract import UsageError
 from pmx.tracking import Outcome, Tracker, flatten, table
 
@@ -218,7 +218,7 @@ def test_a_busy_port_gives_the_next_one() -> None:
         busy.bind(("127.0.0.1", 0))
         busy.listen()
         port = busy.getsockname()[1]
-        assert port < tracking._free_port(port) < port + 20
+        assert port < page._free_port(port) < port + 20
 
 
 def test_the_page_answers_shows_the_artifacts_and_ends(tracker: Tracker, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,8 +235,8 @@ def test_the_page_answers_shows_the_artifacts_and_ends(tracker: Tracker, bundle:
             address = printed[0].split()[1].partition("/#")[0]
             run_list = "/ajax-api/2.0/mlflow/artifacts/list?path=bundle&run_id=" + run
             models = "/ajax-api/2.0/mlflow/registered-models/search?max_results=10"
-            for page in ("/", run_list, f"/get-artifact?path=bundle/spec.json&run_uuid={run}", models):
-                with urllib.request.urlopen(address + page, timeout=20) as answer:
+            for path in ("/", run_list, f"/get-artifact?path=bundle/spec.json&run_uuid={run}", models):
+                with urllib.request.urlopen(address + path, timeout=20) as answer:
                     answers.append(answer.read())
         finally:
             os.kill(os.getpid(), signal.SIGINT)
@@ -245,17 +245,17 @@ def test_the_page_answers_shows_the_artifacts_and_ends(tracker: Tracker, bundle:
         ended.append(process)
         end_group(process)
 
-    end_group = tracking._end_group
-    monkeypatch.setattr(tracking, "_end_group", end)
-    monkeypatch.setattr(tracking, "print", lambda text, flush: (printed.append(text), ready.set()), raising=False)
+    end_group = page._end_group
+    monkeypatch.setattr(page, "_end_group", end)
+    monkeypatch.setattr(page, "print", lambda text, flush: (printed.append(text), ready.set()), raising=False)
     thread = threading.Thread(target=reader)
     thread.start()
-    tracking.ui(tracker, port=5931)
+    page.ui(tracker, port=5931)
     thread.join()
 
     assert f"/#/experiments/{tracker.experiment_id}/runs" in printed[0]
-    page, listed, spec, models = answers
-    assert b"<html" in page
+    start, listed, spec, models = answers
+    assert b"<html" in start
     assert [f["path"] for f in json.loads(listed)["files"]] == ["bundle/model.onnx", "bundle/spec.json"]
     assert json.loads(spec) == {"task": "rul"}
     assert json.loads(models)["registered_models"][0]["name"] == "demo"

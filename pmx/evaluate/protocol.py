@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pmx.contract import UsageError
+from pmx.contract import DataError, UsageError
 
 
 class Protocol:
@@ -54,6 +54,17 @@ class Truth:
     seen: np.ndarray
     begins: np.ndarray
     born: np.ndarray
+
+    @property
+    def failures(self) -> dict[str, float]:
+        """Asset -> its failure in ticks, of those that failed."""
+        return {a: float(f) for a, f in zip(self.assets, self.failed_at, strict=True) if not np.isnan(f)}
+
+    def expect(self, assets: list[str]) -> None:
+        """Refuses a replay of other assets: verdicts and truth are matched in order."""
+        if assets != self.assets:
+            odd = sorted(set(assets) ^ set(self.assets))[:3]
+            raise DataError(f"the replay met other assets than the training path, such as {odd} -> check the white space in asset names")
 
     def life(self, tick: np.ndarray, at: int, cap: float) -> tuple[np.ndarray, np.ndarray]:
         """Life left at each tick of asset `at`, in ticks: raw (NaN where unknown) and capped (known too where it certainly exceeds the cap)."""

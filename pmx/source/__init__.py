@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pmx.contract import UsageError
+from pmx.contract import DataError, UsageError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -92,3 +92,9 @@ class Admitted:
     readings: pl.DataFrame
     quarantine: pl.DataFrame
     counts: dict[str, int]
+
+    def some(self, name: str) -> Admitted:
+        """The same, refused when no row of the history of this name is left."""
+        if not self.counts["accepted"]:
+            raise DataError(f"{name}: of {self.counts['in']:,} rows none is left to work on -> correct the rows, or the contract")
+        return self

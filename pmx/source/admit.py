@@ -23,7 +23,7 @@ def admit(rows: pl.LazyFrame, contract: Contract, on_error: str = "refuse", quar
         rows: as in `History.rows`.
         contract: whose rules hold.
         on_error: `refuse` raises a DataError on any breach and writes nothing; `quarantine` sets the refused rows apart.
-        quarantine: the Parquet file that takes them; None = they are only returned.
+        quarantine: the Parquet file that takes them, written in that case alone; None = they are only returned.
     """
     if on_error not in ("refuse", "quarantine"):
         raise UsageError(f"on_error: {on_error!r} is neither refuse nor quarantine")
@@ -40,7 +40,7 @@ def admit(rows: pl.LazyFrame, contract: Contract, on_error: str = "refuse", quar
     time = pl.from_epoch("time", "us").dt.replace_time_zone("UTC") if contract.clock == "calendar" else pl.col("time")
     readings = accepted.select("file", "row", "asset", time, *(pl.col(f"value {c}").alias(c) for c in contract.names))
     table = _table(found)
-    if quarantine is not None:
+    if quarantine is not None and on_error == "quarantine":
         with replacing(Path(quarantine)) as part:
             table.write_parquet(part)
     return Admitted(readings, table, {"in": frame.height, "accepted": readings.height, "quarantined": table.height})

@@ -45,7 +45,7 @@ def test_a_split_by_time_passes_and_one_late_tick_is_named(split):
     both = np.intersect1d(fitted["asset"].unique(), tested["asset"].unique())
     late = tested.filter(pl.col("asset") == both[0])[3:4]
     found = leakage(pl.concat([fitted, late]), fleet.ticks, division, whole)
-    assert not found.passed and found.rule == "each asset's fitted ticks end before its first test tick"
+    assert not found.passed and found.rule == "what is fitted on, and what labels tell, was there before the first test tick"
     assert found.culprit == both[0]
 
 

@@ -91,3 +91,12 @@ def test_nothing_to_fit_on_is_bad_data(fleet, protocol):
         Training.of(short, every, none).usable("rul", protocol)
     with pytest.raises(DataError, match="for the task anomaly"):
         Training.of(short, every, none).usable("anomaly", protocol)
+
+
+def test_an_order_for_an_asset_nobody_knows_is_bad_data(fleet):
+    """A mistyped name would turn a failed asset into a healthy one."""
+    ticks, history = fleet
+    typo = history.events.with_columns(asset=pl.when(pl.col("asset") == "A03").then(pl.lit("A3")).otherwise("asset"))
+    every = divided(ticks, np.ones(len(ticks), bool), "asset")
+    with pytest.raises(DataError, match=r"asset A3 \(1 orders\): no such asset"):
+        Training.of(ticks, every, History(**{**vars(history), "events": typo}))
