@@ -7,7 +7,7 @@ microseconds since 1970 in UTC where the clock is `calendar`, and a float in the
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -84,6 +84,14 @@ class GateError(PmxError):
     def __init__(self, message: str, culprit: str = "") -> None:
         super().__init__(message)
         self.culprit = culprit
+
+
+def within(low: float, high: float, settings: Mapping[str, float]) -> None:
+    """Refuses settings outside [low, high], by name."""
+    for name, value in settings.items():
+        if not low <= value <= high:
+            limits = f"at least {low:g}" if high == float("inf") else f"between {low:g} and {high:g}"
+            raise UsageError(f"{name} is {value} -> it must be {limits}")
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import numpy as np
 import spox.opset.ai.onnx.v20 as op
 from spox import Var
 
+from pmx.contract import within
 from pmx.model import Model
 from pmx.model.dense import train
 
@@ -31,6 +32,8 @@ class Autoencoder(Model):
         self, hidden: list[int] | None = None, epochs: int = 20, patience: int = 4, learning_rate: float = 0.003, seed: int = 0
     ) -> None:
         self.hidden = [48, 12, 48] if hidden is None else list(hidden)
+        within(1, float("inf"), {"epochs": epochs, "patience": patience, "hidden": min(self.hidden, default=1)})
+        within(1e-9, 1, {"learning_rate": learning_rate})
         self.epochs, self.patience, self.learning_rate, self.seed = epochs, patience, learning_rate, seed
 
     def fit(self, x: np.ndarray, y: np.ndarray, asset: np.ndarray) -> None:

@@ -8,7 +8,7 @@ import spox.opset.ai.onnx.ml.v5 as ml
 import spox.opset.ai.onnx.v20 as op
 from spox import Var
 
-from pmx.contract import UsageError
+from pmx.contract import within
 from pmx.model import Model
 from pmx.model.trees import tree_attributes
 
@@ -53,8 +53,9 @@ class LightGBM(Model):
         threads: int = 1,
         seed: int = 0,
     ) -> None:
-        if average < 1:
-            raise UsageError(f"average is {average}: it counts boosters and must be at least 1")
+        within(1, float("inf"), {"trees": trees, "average": average, "threads": threads, "min_child_samples": min_child_samples})
+        within(2, 131_072, {"num_leaves": num_leaves})  # the limits of LightGBM
+        within(1e-6, 1, {"learning_rate": learning_rate, "feature_fraction": feature_fraction, "bagging_fraction": bagging_fraction})
         self.trees, self.learning_rate, self.num_leaves, self.min_child_samples = trees, learning_rate, num_leaves, min_child_samples
         self.feature_fraction, self.bagging_fraction, self.average = feature_fraction, bagging_fraction, average
         self.threads, self.seed = threads, seed

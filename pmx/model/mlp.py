@@ -6,6 +6,7 @@ import numpy as np
 import spox.opset.ai.onnx.v20 as op
 from spox import Var
 
+from pmx.contract import within
 from pmx.model import Model
 from pmx.model.dense import train
 
@@ -38,6 +39,8 @@ class Mlp(Model):
         seed: int = 0,
     ) -> None:
         self.hidden = [64, 32] if hidden is None else list(hidden)
+        within(1, float("inf"), {"epochs": epochs, "patience": patience, "hidden": min(self.hidden, default=1)})
+        within(1e-9, 1, {"learning_rate": learning_rate})
         self.epochs, self.patience, self.learning_rate, self.noise, self.seed = epochs, patience, learning_rate, noise, seed
 
     def fit(self, x: np.ndarray, y: np.ndarray, asset: np.ndarray) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 
 import pmx
-from pmx.contract import MICROSECONDS, Channel, Contract, DataError, UsageError
+from pmx.contract import MICROSECONDS, Channel, Contract, DataError, UsageError, within
 from pmx.edge.table import read_csv
 from pmx.source import History, Source
 from pmx.source.orders import read_orders
@@ -82,6 +82,9 @@ class Synthetic(Source):
         seed: int = 0,
         root: str | None = None,
     ) -> None:
+        within(1, 1_000_000, {"assets": assets})
+        within(0.01, float("inf"), {"tick": tick, "life": life, "replace_at": replace_at})
+        within(0, 1, {"missing": missing})
         self.assets, self.tick, self.life, self.replace_at = assets, tick, life, replace_at
         self.missing, self.seed, self.root = missing, seed, root
 
