@@ -81,8 +81,8 @@ def _summary(run_id: str, result: Result, title: str, experiment: str) -> dict[s
 
 
 def _model_name(experiment: str, result: Result) -> str:
-    """Registered models are apart by data: a champion of one fleet is none for another."""
-    data = result.history.name
+    """Registered models are apart by data and task: a champion of one fleet is none for another."""
+    data = result.history.name + (" anomaly" if result.winner.model.task == "anomaly" else "")
     return data if data.startswith(experiment) else f"{experiment} {data}"
 
 
@@ -104,7 +104,9 @@ def _threads(count: int) -> Iterator[None]:
 def _show(result: Result) -> None:
     for table in result.tables[:-1]:
         print(f"\n{table}")
-    print(f"\nWinner {result.winner.name} · {len(result.played.assets)} test {result.history.noun}, replayed through the device code")
+    age = "with age" if any(k.reads_age for k in result.winner.features.kernels) else "without age"
+    assets = f"{len(result.played.assets)} test {result.history.noun}"
+    print(f"\nWinner {result.winner.name} · {assets}, replayed through the device code ({age})")
     print(f"{result.tables[-1]}\nGates: " + "  ".join(g.line() for g in result.gates))
 
 
