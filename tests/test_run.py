@@ -112,7 +112,7 @@ def test_the_last_line_is_one_json_object(accepted: Said) -> None:
 def test_it_ends_with_the_table_and_the_next_step(accepted: Said) -> None:
     out, answer = accepted.out, accepted.answer
     lines = out.splitlines()
-    assert f"Winner {answer['winner']} · 5 test pumps, replayed through the device code" in lines
+    assert f"Winner {answer['winner']} · 5 test pumps, replayed through the device code (with age)" in lines
     assert any(line.split() == ["failures", "caught", "false", "alarms/asset-month", "RMSE", "of", "RUL,", "hours"] for line in lines)
     assert [line.split("  ")[0] for line in lines if line.startswith(("winner ", "age only ", "always alarm "))][-3:] == [
         "winner",
