@@ -67,6 +67,10 @@ def check_data(name: str, overrides: list[str]) -> dict[str, Any]:
     )
     print(f"  ends of life: {ended.get('failure', 0)} failures, {ended.get('replacement', 0)} replacements; the others are censored")
     print(f"  missing values: {max(missing.values()):.2%} in the worst channel; constant channels: {', '.join(constant) or 'none'}")
+    published = source.published()
+    if published:
+        changed = [n for n, same in published.items() if not same]
+        print("  files: " + (f"NOT as published: {', '.join(changed)}" if changed else f"{len(published)} as published (SHA-256)"))
     print(f"  digest {history.digest}")
     return {
         "name": history.name,
@@ -78,6 +82,7 @@ def check_data(name: str, overrides: list[str]) -> dict[str, Any]:
         "missing": missing,
         "constant": constant,
         "digest": history.digest,
+        "published": published,
     }
 
 

@@ -88,7 +88,7 @@ def run(plan: Plan, tell: Tell) -> Result:
     task_of(plan.models)  # refused before any data is read
     tell("loading", 0, 1)
     history, protocol = plan.source.load(), plan.protocol
-    contract = history.contract
+    contract = plan.window.suits(history.contract)
     admitted = admit(history.rows, contract, plan.on_error, plan.folder / "quarantine.parquet").some(history.name)
     ticks = to_ticks(admitted.readings, contract)
     division = plan.window.apply(ticks, history.test_assets)

@@ -226,7 +226,7 @@ class Tracker:
         """One row per run, newest first or in the order asked for.
 
         Args:
-            run_ids: which runs; None = the latest ones of this experiment.
+            run_ids: which runs, by the beginning of their ids; None = the latest ones of this experiment.
             latest: how many of those.
 
         Returns:
@@ -234,13 +234,24 @@ class Tracker:
             comparable when it learnt from the same data as the first row.
         """
         try:
-            runs = [self.client.get_run(i) for i in run_ids] if run_ids else self._search("tags.`pmx.kind` = 'run'", latest=latest)
+            runs = (
+                [self.client.get_run(self._whole(i)) for i in run_ids]
+                if run_ids
+                else self._search("tags.`pmx.kind` = 'run'", latest=latest)
+            )
         except MlflowException as error:
             raise UsageError(f"cannot compare: {error.message}; `pmx compare` without a run lists the latest ones") from error
         rows = [_row(run) for run in runs]
         for row in rows:
             row["comparable"] = bool(row["data_digest"]) and row["data_digest"] == rows[0]["data_digest"]
         return rows
+
+    def _whole(self, start: str) -> str:
+        """The id of the one run that begins like this; what is no beginning of any goes to MLflow, which knows how to say so."""
+        runs = self._search("tags.`pmx.kind` = 'run'", everywhere=True)
+        if len(found := [r.info.run_id for r in runs if r.info.run_id.startswith(start)]) > 1:
+            raise UsageError(f"{start} begins {len(found)} run ids -> give more of it: {', '.join(i[:12] for i in found[:5])}")
+        return (found or [start])[0]
 
     def _create(self, name: str, tags: Mapping[str, str]) -> str:
         kept = {k: _cut(v, MAX_TAG) for k, v in tags.items() if v}
@@ -298,8 +309,6 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def table(rows: list[dict[str, Any]], metrics: tuple[str, ...] = MAIN_METRICS) -> str:
     """The rows of `Tracker.compare` as text; of `metrics`, those that a run has, each with its interval."""
-    if not rows:
-        return "No runs yet. Next: pmx run demo"
     shown = [m for m in metrics if any(m in row["metrics"] for row in rows)]
     lines = [["run", "name", "status", *shown, "gates", "data"]]
     for row in rows:
@@ -308,7 +317,7 @@ def table(rows: list[dict[str, Any]], metrics: tuple[str, ...] = MAIN_METRICS) -
         data = f"{row['data_digest'][:8] or '–'}{'' if row['comparable'] else ' (not comparable)'}"
         lines.append([row["run_id"][:8], row["name"], row["status"], *(_interval(row["metrics"], m) for m in shown), gates, data])
     width = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(line, width, strict=True)).rstrip() for line in lines)
+    return "\n".join("  ".join(map(str.ljust, line, width)).rstrip() for line in lines)
 
 
 @contextmanager

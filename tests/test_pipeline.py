@@ -20,8 +20,10 @@ from pmx.model.autoencoder import Autoencoder
 from pmx.model.lightgbm import LightGBM
 from pmx.pipeline import Plan, Result, run
 from pmx.source import History, Source
+from pmx.source.admit import admit
 from pmx.source.cmapss import Cmapss
 from pmx.source.synthetic import Synthetic
+from pmx.source.ticks import to_ticks
 from pmx.window.split import ByAsset, ByTime, Given, Head
 
 LIMITS = {"name": "bench", "bytes_max": 20_000_000, "resident_mb_max": 2_000, "step_ms": 1_000, "headroom": 2}
@@ -258,3 +260,21 @@ def test_a_history_without_rows_is_bad_data(fleet: History, tmp_path: Path):
     for window in (ByAsset(folds=2), ByTime(folds=2), Head(folds=2)):
         with pytest.raises(DataError, match="of 0 rows none is left"):
             run(plan(tmp_path, Known(empty), window), silent)
+
+
+class Greedy(FeatureSet):
+    """Fits its normalisation on whatever it can get, the test part included."""
+
+    everything: pl.DataFrame
+
+    def fit(self, ticks: pl.DataFrame, contract) -> FeatureSet:
+        return super().fit(type(self).everything, contract)
+
+
+def test_a_scaler_fitted_over_the_test_part_is_refused(tmp_path: Path, no_stopwatch: None) -> None:
+    source = Synthetic(assets=12, life=300.0)
+    history = source.load()
+    Greedy.everything = to_ticks(admit(history.rows, history.contract).readings, history.contract)
+    honest = plan(tmp_path, source)
+    found = run(replace(honest, features=Greedy(honest.features.normalise, honest.features.kernels)), silent)
+    assert found.refused and found.refused.name == "leakage" and found.refused.culprit in Greedy.everything["asset"].unique().to_list()

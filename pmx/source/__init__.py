@@ -68,6 +68,10 @@ class Source(ABC):
     def load(self) -> History:
         """Reads, or makes, the whole history; large tables stay lazy."""
 
+    def published(self) -> dict[str, bool]:
+        """File -> whether it is the one that was published; empty where no digest is recorded."""
+        return {}
+
     def fetch(self) -> dict[str, str]:
         """Downloads the data into their folder; file name -> SHA-256."""
         raise UsageError("this source downloads nothing -> put its files into source.root by hand")

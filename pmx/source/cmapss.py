@@ -16,7 +16,7 @@ import polars as pl
 
 from pmx.contract import Channel, Contract, DataError, UsageError, shown
 from pmx.source import History, Source
-from pmx.source.download import fetch_zip
+from pmx.source.download import fetch_zip, recorded
 
 HOME = "https://phm-datasets.s3.amazonaws.com/NASA/6.+Turbofan+Engine+Degradation+Simulation+Data+Set.zip"
 SHA256 = {
@@ -79,6 +79,11 @@ class Cmapss(Source):
         failures = pl.concat(events).with_columns(pl.lit("failure").alias("event"), pl.col("time").alias("known_at"))
         name = "cmapss " + "+".join(self.subset)
         return History(name, CONTRACT, pl.concat(rows), failures, frozenset(tested), digest.hexdigest(), "engines")
+
+    def published(self) -> dict[str, bool]:
+        folder = Path(self.root)
+        known = {n: d for n, d in (recorded(folder) | SHA256).items() if any(n.endswith(f"_{s}.txt") for s in self.subset)}
+        return {n: hashlib.sha256((folder / n).read_bytes()).hexdigest() == d for n, d in known.items() if (folder / n).is_file()}
 
     def fetch(self) -> dict[str, str]:
         names = [f"{part}_{s}.txt" for s in self.subset for part in ("train", "test", "RUL")]

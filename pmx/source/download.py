@@ -40,10 +40,10 @@ def fetch_zip(url: str, folder: Path, wanted: dict[str, str | None]) -> dict[str
     missing = sorted(set(wanted) - set(found))
     if missing:
         raise DataError(f"{url} holds no {', '.join(missing)} -> check the subset's name")
-    recorded = _recorded(folder)
+    noted = recorded(folder)
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in found.items()}
     for name, digest in digests.items():
-        expected = wanted[name] or recorded.get(name)
+        expected = wanted[name] or noted.get(name)
         if expected and digest != expected:
             raise DigestError(
                 f"{name} from {url} has SHA-256 {digest}, expected {expected} -> the file was changed at its home; do not use it"
@@ -52,11 +52,12 @@ def fetch_zip(url: str, folder: Path, wanted: dict[str, str | None]) -> dict[str
         with replacing(folder / name) as part:
             part.write_bytes(data)
     with replacing(folder / SUMS) as part:
-        part.write_text("".join(f"{d}  {n}\n" for n, d in sorted((recorded | digests).items())))
+        part.write_text("".join(f"{d}  {n}\n" for n, d in sorted((noted | digests).items())))
     return digests
 
 
-def _recorded(folder: Path) -> dict[str, str]:
+def recorded(folder: Path) -> dict[str, str]:
+    """File -> SHA-256 as an earlier fetch into this folder wrote it down."""
     file = folder / SUMS
     lines = file.read_text().splitlines() if file.is_file() else []
     return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from pmx.contract import DataError, UsageError
+from pmx.contract import Contract, DataError, UsageError
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,24 @@ class Split(ABC):
     Attributes:
         folds: number of folds.
         seed: of every random choice.
+        needs_calendar: whether assets must share a clock; on a life clock the same tick is an age, not a moment.
     """
 
     folds: int
     seed: int
+    needs_calendar = False
 
     @abstractmethod
     def divide(self, ticks: pl.DataFrame, test_assets: frozenset[str] | None) -> Division:
         """Divides ticks (`asset`, `tick`, sorted)."""
+
+    def suits(self, contract: Contract) -> Contract:
+        """The contract, refused when the split makes no sense on its clock."""
+        if self.needs_calendar and contract.clock != "calendar":
+            raise UsageError(
+                "window=by_time, but the data have no calendar: the same tick is an age, not a moment -> window=by_asset or head"
+            )
+        return contract
 
     def apply(self, ticks: pl.DataFrame, test_assets: frozenset[str] | None) -> Division:
         """The division, refused when it puts neighbouring ticks of an asset on both sides."""
@@ -144,7 +154,7 @@ class ByAsset(Split):
 
 
 class ByTime(Split):
-    """One moment for the whole fleet: ticks up to it train, later ones test.
+    """One moment for the whole fleet: ticks up to it train, later ones test. The data must have a calendar.
 
     Args:
         share: the moment, as a share of the span from the fleet's first tick to its last.
@@ -154,6 +164,8 @@ class ByTime(Split):
         >>> int(ByTime(share=0.7).divide(ticks, None).train.sum())
         7
     """
+
+    needs_calendar = True
 
     def __init__(self, share: float = 0.7, folds: int = 4, seed: int = 0) -> None:
         if not 0 < share < 1:

@@ -1,6 +1,7 @@
 """The scoring child: one that hangs is ended, one that dies is reported, and none is left behind."""
 
 import os
+import subprocess
 import sys
 import textwrap
 import threading
@@ -80,3 +81,12 @@ def test_a_line_that_is_not_ours_ends_the_child(child):
     with pytest.raises(IncompatibleError, match="a library says hello"):
         run()
     assert gone(pid())
+
+
+def test_a_file_in_the_current_folder_is_never_imported(tmp_path):
+    """A technician keeps bundles and CSVs in one folder: what else lies there must not run."""
+    (tmp_path / "numpy.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    command = [sys.executable, "-P", "-m", "pmx.edge.cli", "selftest", "nowhere"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 3 and "no such bundle" in done.stderr
+    assert not (tmp_path / "ran").exists()

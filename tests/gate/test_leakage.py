@@ -5,8 +5,10 @@ import polars as pl
 import pytest
 
 from pmx.edge.replay import replay_ticks
-from pmx.gate.leakage import leakage
+from pmx.gate.leakage import late_orders, leakage
 from pmx.gate.parity import as_ticks
+from pmx.select.training import Training
+from pmx.window.label import label
 from pmx.window.split import ByTime, Head
 from tests.small_fleet import small_fleet
 
@@ -55,3 +57,15 @@ def test_fitting_twice_on_a_tick_is_no_finding_and_an_empty_side_is():
     assert leakage(twice, fleet.ticks, fleet.division, played(fleet.tested)).passed
     found = leakage(fleet.training.ticks[:0], fleet.ticks, fleet.division, played(fleet.tested))
     assert not found.passed and found.culprit == "nothing was fitted"
+
+
+@pytest.mark.parametrize("split", [ByTime(share=0.6), Head(rows=30)])
+def test_a_failure_that_nobody_had_written_down_yet_is_named(split):
+    fleet = small_fleet()
+    division = split.apply(fleet.ticks, None)
+    train = fleet.ticks.filter(pl.Series(division.train))
+    contract, events = fleet.history.contract, fleet.history.events
+    told_everything = label(train, events, contract)
+    assert late_orders(told_everything, events, fleet.ticks, division, contract)
+    honest = Training.of(fleet.ticks, division, fleet.history).labels
+    assert not late_orders(honest, events, fleet.ticks, division, contract)

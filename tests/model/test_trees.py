@@ -259,3 +259,15 @@ def test_labels_and_features_in_any_layout_are_taken_without_a_warning():
     assert model_graph(model, 4) == model_graph(strided, 4)
     with pytest.raises(UsageError, match="average"):
         LightGBM(average=0)
+
+
+def test_thresholds_are_those_of_the_trees_and_the_rows_on_them_score_alike():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 3)).astype(np.float32)
+    model = LightGBM(trees=10, min_child_samples=5, average=2)
+    model.fit(x, x[:, 0].astype(float) - 2.0 * x[:, 2], np.repeat("A", 400))
+    found = model.thresholds()
+    text = "".join(b.model_to_string() for b in model.boosters_)
+    written = {float(t) for line in text.splitlines() if line.startswith("threshold=") for t in line.partition("=")[2].split()}
+    assert {t for values in found.values() for t in values} == written
+    assert model.exact and model.leaves(x).shape == (400, 20)
