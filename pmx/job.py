@@ -124,15 +124,18 @@ def _outcome(result: Result, plan: Plan, command: str) -> Outcome:
     import numpy as np
 
     from pmx.evaluate import plot
+    from pmx.evaluate.report import UNITS
     from pmx.tracking import Outcome
 
-    name, m, unit = result.winner.output, result.metrics, result.history.contract.life_unit
-    key = "test/rmse_last_capped" if result.history.contract.clock == "life" else "test/rmse_all_capped"
-    number = (
-        f"RMSE {m[key]:.1f} [{m[key + '_lo']:.1f}, {m[key + '_hi']:.1f}] {unit}"
-        if name == "rul"
-        else f"caught {m['test/event_recall']:.0%}"
+    name, m, contract = result.winner.output, result.metrics, result.history.contract
+    key, unit = (
+        "test/rmse_last_capped" if contract.clock == "life" else "test/rmse_all_capped",
+        UNITS.get(contract.life_unit, contract.life_unit),
     )
+    if name == "rul":
+        number = f"RMSE {m[key]:.1f} [{m[key + '_lo']:.1f}, {m[key + '_hi']:.1f}] {unit}"
+    else:
+        number = f"caught {m['test/event_recall']:.0%} of {m['test/n_failures']:.0f}" if m["test/n_failures"] else "no failure to catch"
     title = f"{result.history.name} · {result.winner.name} · {number}"
     gates = "\n".join(
         f"- {'✓' if g.passed else '✗'} **{g.name}**: {g.detail}" + (f" — culprit {g.culprit}" if g.culprit else "") for g in result.gates

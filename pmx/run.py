@@ -175,7 +175,8 @@ def _verify(options: argparse.Namespace) -> dict[str, Any]:
     print(
         f"{bundle.spec.name}: {len(bundle.files)} files as sealed, {bundle.size:,} bytes, core {bundle.core[:12]}, the one that was replayed"
     )
-    print("Gates: " + "  ".join(f"{n} {'✓' if ok else '✗'}" for n, ok in gates.items()))
+    for name, gate in evidence["gates"].items():
+        print(f"  {name} {'✓' if gate['passed'] else '✗'}  {gate['detail']}")
     print(f"Self-test: largest difference {tested['largest_difference']:.3g} (bound {tested['bound']:g}), no golden alarm changed")
     print("Not signed: digests show that nothing changed since it was sealed, not who sealed it")
     return {"core_digest": bundle.core, "gates": gates, "selftest": tested}
