@@ -173,7 +173,9 @@ def _read(path: Path) -> dict[str, bytes]:
 
 def _check_manifest(path: Path, files: dict[str, bytes]) -> str:
     if "manifest.json" not in files:
-        raise DigestError(f"{path}: not sealed, manifest.json is missing -> let pmx run finish")
+        raise DigestError(
+            f"{path}: not sealed, manifest.json is missing -> only a run that passed every gate seals its bundle: see pmx compare"
+        )
     try:
         manifest = json.loads(files["manifest.json"])
         expected: dict[str, str] = dict(manifest["files"])

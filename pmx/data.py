@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from pmx import config, place
-from pmx.contract import UsageError
+from pmx.contract import UsageError, shown
 from pmx.source import Source
 from pmx.source.admit import admit
 from pmx.source.ticks import to_ticks
@@ -60,6 +60,9 @@ def check_data(name: str, overrides: list[str]) -> dict[str, Any]:
     )
     if admitted.counts["quarantined"]:
         reasons = dict(admitted.quarantine.group_by("reason").len().sort("reason").iter_rows())
+        for place in admitted.quarantine.head(5).iter_rows(named=True):
+            where = f"asset {shown(place['asset']) or '?'}" + (f", channel {shown(place['channel'])}" if place["channel"] else "")
+            print(f"  row {place['row']}, {where}: {place['value']!r} ({place['reason']})")
         print(f"  quarantine in {quarantine}: " + ", ".join(f"{n} {r}" for r, n in reasons.items()))
     own = "" if history.test_assets is None else f", {len(history.test_assets)} of them the source's own test part"
     print(

@@ -53,8 +53,11 @@ def job(cfg: DictConfig, folder: Path, name: str, quiet: bool) -> dict[str, Any]
     except BaseException as error:  # an interrupt too must not leave the run RUNNING
         tracker.fail(run_id, str(error) or type(error).__name__)
         raise
-    version = tracker.register(run_id, _model_name(cfg.name, result), result.core) if cfg.tracking.register else ""
-    _ending(result, _model_name(cfg.name, result), version, cfg.name, tracker.links(run_id))
+    model, version, told = _model_name(cfg.name, result), "", ""
+    if cfg.tracking.register:
+        version, champion = tracker.register(run_id, model, result.core)
+        told = f", registered as {model} v{version} ({'champion' if champion == version else f'champion stays v{champion}'})"
+    _ending(result, told, cfg.name, tracker.links(run_id))
     return summary | {"seconds": round(time.perf_counter() - begin, 1), "version": version}
 
 
@@ -115,7 +118,8 @@ def _refusal(result: Result, summary: dict[str, Any]) -> PmxError:
 
     gate = cast(Any, result.refused)
     evidence = f"Nothing was registered. The evidence is in MLflow: pmx ui --experiment {summary['experiment']}"
-    refusal = GateError(f"\n{gate.refusal()}\n{evidence}", gate.culprit)
+    others = "".join(f"Gate {g.name} refused it too: {g.detail}\n" for g in result.gates if not g.passed and g is not gate)
+    refusal = GateError(f"\n{gate.refusal()}\n{others}{evidence}", gate.culprit)
     refusal.details = summary | {"refused_by": gate.culprit, "gate": gate.name}
     return refusal
 
@@ -124,16 +128,12 @@ def _outcome(result: Result, plan: Plan, command: str) -> Outcome:
     import numpy as np
 
     from pmx.evaluate import plot
-    from pmx.evaluate.report import UNITS
     from pmx.tracking import Outcome
 
     name, m, contract = result.winner.output, result.metrics, result.history.contract
-    key, unit = (
-        "test/rmse_last_capped" if contract.clock == "life" else "test/rmse_all_capped",
-        UNITS.get(contract.life_unit, contract.life_unit),
-    )
+    key = "test/rmse_last_capped" if contract.clock == "life" else "test/rmse_all_capped"
     if name == "rul":
-        number = f"RMSE {m[key]:.1f} [{m[key + '_lo']:.1f}, {m[key + '_hi']:.1f}] {unit}"
+        number = f"RMSE {m[key]:.1f} [{m[key + '_lo']:.1f}, {m[key + '_hi']:.1f}]"
     else:
         number = f"caught {m['test/event_recall']:.0%} of {m['test/n_failures']:.0f}" if m["test/n_failures"] else "no failure to catch"
     title = f"{result.history.name} · {result.winner.name} · {number}"
@@ -163,8 +163,7 @@ def _outcome(result: Result, plan: Plan, command: str) -> Outcome:
     )
 
 
-def _ending(result: Result, model: str, version: str, experiment: str, link: str) -> None:
-    registered = f", registered as {model} v{version} (champion)" if version else ""
+def _ending(result: Result, registered: str, experiment: str, link: str) -> None:
     print(f"Bundle {_short(result.bundle)}{registered}   MLflow pmx ui --experiment {experiment}, page {link}")
     following = "pmx run demo feature=leaky     (watch it refuse)" if experiment == "demo" else f"pmx verify {_short(result.bundle)}"
     print(f"Next: {following}")

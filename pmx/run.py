@@ -186,7 +186,7 @@ def _compare(options: argparse.Namespace) -> dict[str, Any]:
     from pmx.job import report_killed
     from pmx.tracking import Tracker, table
 
-    tracker = Tracker(_store(options.store), options.experiment)
+    tracker = Tracker(_store(options.store), options.experiment, new=False)
     report_killed(tracker.mark_killed())
     rows = tracker.compare(options.runs or None)
     print(table(rows) if rows else f"No runs of {options.experiment} yet -> pmx run {options.experiment}")
@@ -198,8 +198,9 @@ def _ui(options: argparse.Namespace) -> dict[str, Any]:
     from pmx.page import ui
     from pmx.tracking import Tracker
 
-    tracker = Tracker(_store(options.store), options.experiment)
+    tracker = Tracker(_store(options.store), options.experiment, new=False)
     report_killed(tracker.mark_killed())
+    print("Starting MLflow, which takes some seconds ...", file=sys.stderr, flush=True)
     ui(tracker, options.port)
     return {}
 

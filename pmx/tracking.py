@@ -29,6 +29,7 @@ from mlflow.exceptions import MlflowException  # noqa: E402
 from mlflow.tracking import MlflowClient  # noqa: E402
 
 from pmx.contract import UsageError  # noqa: E402
+from pmx.process import gone, process_started  # noqa: E402
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -91,6 +92,7 @@ class Tracker:
     Args:
         folder: where the store is.
         experiment: name of the experiment on MLflow's page.
+        new: whether it may be created; who only reads must not.
 
     Example:
         >>> import tempfile
@@ -104,17 +106,20 @@ class Tracker:
         ('pumps · lightgbm · RMSE 11', {'test/rmse': 11.0})
     """
 
-    def __init__(self, folder: Path, experiment: str) -> None:
+    def __init__(self, folder: Path, experiment: str, new: bool = True) -> None:
         self.folder = Path(folder).resolve()
         self.folder.mkdir(parents=True, exist_ok=True)
         self.uri = f"sqlite:///{self.folder / 'mlflow.db'}"
         self.artifacts = (self.folder / "artifacts").as_uri()
         with _alone(self.folder / "mlflow.lock"):
             self.client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
-            self.experiment_id = self._experiment(experiment)
+            self.experiment_id = self._experiment(experiment, new)
 
-    def _experiment(self, name: str) -> str:
+    def _experiment(self, name: str, new: bool) -> str:
         found = self.client.get_experiment_by_name(name)
+        if found is None and not new:
+            there = sorted(e.name for e in self.client.search_experiments() if e.name != "Default")
+            raise UsageError(f"no experiment {name!r} in {self.folder} -> {', '.join(there) or 'pmx run demo makes one'}")
         if found is None:
             # The kind keeps the page from guessing that this is a language-model experiment and opening on traces.
             return self.client.create_experiment(name, self.artifacts, tags={"mlflow.experimentKind": "custom_model_development"})
@@ -148,7 +153,7 @@ class Tracker:
             seeds: what each seed is for -> its value.
         """
         masked = _masked(config)
-        process = {"pmx.host": socket.gethostname(), "pmx.pid": str(os.getpid()), "pmx.process_started": _process_started(os.getpid())}
+        process = {"pmx.host": socket.gethostname(), "pmx.pid": str(os.getpid()), "pmx.process_started": process_started(os.getpid())}
         source = {"mlflow.source.name": "pmx run", "mlflow.source.type": "LOCAL", "mlflow.source.git.commit": revision}
         run = self._create(name, {**source, **process, "pmx.kind": "run", **(tags or {})})
         seed_params = {f"seed.{k}": v for k, v in (seeds or {}).items()}
@@ -190,29 +195,40 @@ class Tracker:
         self._log(run_id, tags={"pmx.error": note, "mlflow.note.content": f"**Stopped by an error**\n\n```\n{note}\n```"})
         self._end(run_id, "FAILED")
 
-    def register(self, run_id: str, name: str, core_digest: str) -> str:
-        """Register the run's bundle as the next version of model `name`, make it `champion`, and give the version.
+    def register(self, run_id: str, name: str, core_digest: str) -> tuple[str, str]:
+        """Register the run's bundle as the next version of model `name`; give this version and the one that is `champion` now.
+
+        It becomes champion where there is none, or where it learnt from the same data as the champion and is no worse on
+        validation. A champion of other data stays: nobody has compared the two.
 
         Raises:
             UsageError: the run did not finish or kept no bundle: nothing refused is ever registered.
         """
-        info = self.client.get_run(run_id).info
-        if info.status != "FINISHED" or not self.client.list_artifacts(run_id, "bundle"):
-            raise UsageError(f"run {run_id} is {info.status} or has no bundle: only the bundle of a finished run can be registered")
+        run = self.client.get_run(run_id)
+        if run.info.status != "FINISHED" or not self.client.list_artifacts(run_id, "bundle"):
+            raise UsageError(f"run {run_id} is {run.info.status} or has no bundle: only the bundle of a finished run can be registered")
         try:
             self.client.create_registered_model(name)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-        made = self.client.create_model_version(name, f"{info.artifact_uri}/bundle", run_id, tags={"pmx.core_digest": core_digest})
+        made = self.client.create_model_version(
+            name, f"{run.info.artifact_uri}/bundle", run_id, tags={"pmx.core_digest": core_digest}, description=run.info.run_name
+        )
         version = str(made.version)  # MLflow's type says str, its SQL store gives int
-        self.client.set_registered_model_alias(name, ALIAS, version)
-        return version
+        try:
+            champion = self.client.get_model_version_by_alias(name, ALIAS)
+        except MlflowException:
+            champion = None
+        if champion is None or _no_worse(run, self.client.get_run(str(champion.run_id))):
+            self.client.set_registered_model_alias(name, ALIAS, version)
+            return version, version
+        return version, str(champion.version)
 
     def mark_killed(self) -> list[str]:
         """Set runs of this host whose process is gone to KILLED, in all experiments, children too; give their ids."""
         running = self._search("attributes.status = 'RUNNING' and tags.`pmx.kind` = 'run'", everywhere=True)
-        dead = [run.info.run_id for run in running if _gone(run.data.tags)]
+        dead = [run.info.run_id for run in running if gone(run.data.tags)]
         for run_id in dead:
             self._end(run_id, "KILLED")
         return dead
@@ -231,7 +247,7 @@ class Tracker:
 
         Returns:
             Rows with `run_id, name, status, winner, metrics, gates, refused_by, data_digest, comparable`; a run is
-            comparable when it learnt from the same data as the first row.
+            comparable when it learnt from the same data as the first row that tells its data.
         """
         try:
             runs = (
@@ -242,8 +258,9 @@ class Tracker:
         except MlflowException as error:
             raise UsageError(f"cannot compare: {error.message}; `pmx compare` without a run lists the latest ones") from error
         rows = [_row(run) for run in runs]
+        reference = next((row["data_digest"] for row in rows if row["data_digest"]), "")
         for row in rows:
-            row["comparable"] = bool(row["data_digest"]) and row["data_digest"] == rows[0]["data_digest"]
+            row["comparable"] = row["data_digest"] in ("", reference)
         return rows
 
     def _whole(self, start: str) -> str:
@@ -333,32 +350,13 @@ def _alone(path: Path) -> Iterator[None]:
         yield
 
 
-def _process_started(pid: int) -> str:
-    """When a process started, in clock ticks since boot (field 22 of its stat); "" where it is gone or cannot be known."""
-    try:
-        # The name, field 2, may hold spaces and brackets: count from behind its closing one.
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return ""
-    return "" if fields[0] == "Z" else fields[19]  # a zombie is over, though nobody has collected it
-
-
-def _gone(tags: Mapping[str, str]) -> bool:
-    """Whether the process that a run's tags name is no more; False when that cannot be known from here."""
-    if tags.get("pmx.host") != socket.gethostname() or not tags.get("pmx.pid", "").isdigit():
+def _no_worse(run: Run, champion: Run) -> bool:
+    if run.data.tags.get("pmx.data_digest") != champion.data.tags.get("pmx.data_digest"):
         return False
-    pid = int(tags["pmx.pid"])
-    if Path("/proc/self/stat").exists():
-        return _process_started(pid) != tags.get("pmx.process_started", "")
-    if os.name != "posix":  # elsewhere a signal of 0 is no question
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:  # it lives, and is someone else's
-        pass
-    return False
+    ours, theirs = run.data.metrics, champion.data.metrics
+    if "validation/rmse_cut_capped" in ours and "validation/rmse_cut_capped" in theirs:
+        return ours["validation/rmse_cut_capped"] <= theirs["validation/rmse_cut_capped"]
+    return ours.get("validation/event_recall", 0.0) >= theirs.get("validation/event_recall", 0.0)
 
 
 def _masked(config: Mapping[str, Any]) -> dict[str, Any]:

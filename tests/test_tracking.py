@@ -11,14 +11,16 @@ import subprocess
 import sys
 import threading
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib
 import pytest
 from matplotlib.figure import Figure
 
-from pmx import page, tracking
+from pmx import page
 from pmx.contract import UsageError
+from pmx.process import process_started
 from pmx.tracking import Outcome, Tracker, flatten, table
 
 matplotlib.use("agg")
@@ -136,7 +138,7 @@ def test_an_error_ends_the_run_and_its_children(tracker: Tracker) -> None:
 def test_the_next_command_marks_a_run_whose_process_was_killed(tracker: Tracker) -> None:
     process = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(60)"])
     try:
-        tags = {"pmx.pid": str(process.pid), "pmx.process_started": tracking._process_started(process.pid)}
+        tags = {"pmx.pid": str(process.pid), "pmx.process_started": process_started(process.pid)}
         run = tracker.start("killed", {}, tags=tags)
         child = tracker.child(run, "lightgbm")
         assert tracker.mark_killed() == []
@@ -174,12 +176,34 @@ def test_nothing_is_a_pickle_and_every_file_is_of_a_known_kind(tracker: Tracker,
 
 def test_registering_again_moves_the_champion(tracker: Tracker, bundle: Path) -> None:
     first, second = finished(tracker, 11.0, bundle), finished(tracker, 10.0, bundle)
-    assert [tracker.register(first, "demo", "core-1"), tracker.register(second, "demo", "core-2")] == ["1", "2"]
+    assert [tracker.register(first, "demo", "core-1"), tracker.register(second, "demo", "core-2")] == [("1", "1"), ("2", "2")]
     champion = tracker.client.get_model_version_by_alias("demo", "champion")
     assert (str(champion.version), champion.run_id, champion.tags, champion.status) == ("2", second, {"pmx.core_digest": "core-2"}, "READY")
     # The source is a plain local address of the very files, blanks encoded.
     where = Path(urllib.request.url2pathname(champion.source.removeprefix("file://")))
     assert sorted(f.name for f in where.iterdir()) == ["model.onnx", "spec.json"]
+
+
+@pytest.mark.parametrize(
+    ("validation", "digest", "champion"), [(9.0, DIGEST, "2"), (10.0, DIGEST, "2"), (11.0, DIGEST, "1"), (9.0, "f" * 64, "1")]
+)
+def test_a_champion_yields_to_no_worse_on_the_same_data_alone(
+    tracker: Tracker, bundle: Path, validation: float, digest: str, champion: str
+) -> None:
+    runs = []
+    for value, data in ((10.0, DIGEST), (validation, digest)):
+        runs.append(tracker.start("starting", {}))
+        tracker.data(runs[-1], "demo", data, "synthetic")
+        tracker.finish(runs[-1], replace(outcome(10.0, bundle), metrics={"validation/rmse_cut_capped": value}))
+    assert tracker.register(runs[0], "demo", "core-1") == ("1", "1")
+    assert tracker.register(runs[1], "demo", "core-2") == ("2", champion)
+    assert str(tracker.client.get_model_version_by_alias("demo", "champion").version) == champion
+
+
+def test_who_only_reads_creates_no_experiment(tracker: Tracker) -> None:
+    with pytest.raises(UsageError, match="no experiment 'nope'"):
+        Tracker(tracker.folder, "nope", new=False)
+    assert tracker.client.get_experiment_by_name("nope") is None
 
 
 def test_a_run_without_a_bundle_is_not_registered(tracker: Tracker) -> None:

@@ -130,6 +130,10 @@ def _replay(options: argparse.Namespace, send: Any) -> dict[str, Any]:
             send("text", f"  … and {len(refused) - 8:,} more ({reasons})")
     if not played.assets:
         raise DataError(f"{options.input}: no reading was accepted of {played.rows} rows, nothing to replay -> correct the file")
+    if 2 * len(refused) > played.rows:
+        raise DataError(
+            f"{options.input}: {len(refused):,} of {played.rows:,} rows refused, what is left tells nothing -> correct the file"
+        )
     if options.output:
         played.write(options.output)
     speed = played.steps / max(played.seconds, 1e-9)
