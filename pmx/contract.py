@@ -261,7 +261,7 @@ class Verdict:
     contribution: np.ndarray | None = None
 
     def output(self, name: str) -> np.ndarray:
-        """One number per asset, float32 [asset]: of `rul` its point estimate."""
+        """One number per asset, float32 [asset], of `rul` its point estimate; `contribution` as it is, float32 [asset, channel]."""
         value = getattr(self, name)
         if value is None:
             raise IncompatibleError(f"the bundle has no output {name!r}")

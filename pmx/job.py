@@ -144,10 +144,10 @@ def _outcome(result: Result, plan: Plan, command: str) -> Outcome:
     verdict = "All gates passed." if result.refused is None else "Refused: nothing was registered."
     reads = f"Test part met {len(result.rows)} times, once per row."
     description = f"{verdict} {reads}\n\n{tables}\n\n{gates}\n\nAgain: `{command}`\n\nBundle core digest `{result.core}`"
-    ticks = {"trajectories": plot.trajectories(result.played, result.truth, plan.protocol)}
+    figures = {"trajectories": plot.trajectories(result.played, result.truth, plan.protocol)}
     if name == "rul":
-        ticks["error_by_true_rul"] = plot.error_by_life(result.played, result.truth, plan.protocol)
-    ticks["parity"] = plot.device_against_model(np.concatenate(result.played.outputs[name]), result.offline, name)
+        figures["error_by_true_rul"] = plot.error_by_life(result.played, result.truth, plan.protocol)
+    figures["parity"] = plot.device_against_model(np.concatenate(result.played.outputs[name]), result.offline, name)
     quarantine = plan.folder / "quarantine.parquet"
     return Outcome(
         title,
@@ -157,7 +157,7 @@ def _outcome(result: Result, plan: Plan, command: str) -> Outcome:
         test_reads=len(result.rows),
         metrics=m | {f"gate/{g.name}/{k}": v for g in result.gates for k, v in g.figures.items()},
         gates={g.name: g.passed for g in result.gates},
-        figures=ticks,
+        figures=figures,
         files=(quarantine,) if result.counts["quarantined"] else (),
         bundle=None if result.refused else result.bundle,
     )
@@ -204,6 +204,7 @@ def _local(store: str) -> Path:
 
 
 def report_killed(killed: list[str]) -> None:
+    """Tells on stderr how many runs, given by their ids, were found killed."""
     if killed:
         print(
             f"{len(killed)} earlier run{'s' * (len(killed) > 1)} had been killed and {'are' if len(killed) > 1 else 'is'} now marked KILLED",

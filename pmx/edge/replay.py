@@ -99,14 +99,12 @@ def replay_ticks(
     standing: list[list[bool]] = [[] for _ in assets]
     longest, begin = max(map(len, ticks.values), default=0), time.perf_counter()
     for rank, scored in stepper.through(ticks):
-        values = (
-            {n: scored.verdict.contribution if n == "contribution" else scored.verdict.output(n) for n in names} if len(scored.on) else {}
-        )
+        values = {n: scored.verdict.output(n) for n in names} if len(scored.on) else {}
         for j, i in enumerate(scored.on.tolist()):
             at[i].append(int(ticks.start[i]) + rank)
             standing[i].append(bool(scored.standing[j]))
             for name, value in values.items():
-                found[name][i].append(value[j])  # type: ignore[index]
+                found[name][i].append(value[j])
         if progress and (rank % 25 == 24 or rank + 1 == longest):
             progress("replay", rank + 1, longest)
     return Replayed(

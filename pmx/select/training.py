@@ -40,8 +40,7 @@ class Training:
 
     def usable(self, task: str, protocol: Protocol) -> tuple[np.ndarray, np.ndarray]:
         """Which ticks a task fits on, bool [row], and their targets, float64 [row]: capped RUL where known; healthy ticks for an anomaly."""
-        target = self.labels.capped(protocol.cap)
-        usable = ~np.isnan(target) if task == "rul" else self.labels.healthy(protocol.horizon)
+        usable, target = _usable(self.labels, task, protocol)
         if not usable.any():
             raise DataError(f"no training tick has a label for the task {task} -> check the events, or choose a model of another task")
         return usable, target
@@ -54,8 +53,7 @@ class Training:
             own, tested = self.ticks.filter(pl.Series(fit)), self.ticks.filter(pl.Series(validate))["asset"]
             known = label(own, _known_then(self.events, own, tested, self.contract), self.contract)
             usable, target = np.zeros(len(fit), bool), np.full(len(fit), np.nan)
-            target[fit] = known.capped(protocol.cap)
-            usable[fit] = ~np.isnan(target[fit]) if task == "rul" else known.healthy(protocol.horizon)
+            usable[fit], target[fit] = _usable(known, task, protocol)
         return fit & usable, target
 
     @staticmethod
@@ -68,6 +66,11 @@ class Training:
         labels = label(own, events, history.contract)
         happened = truth(own, events, history.contract, np.ones(len(own), bool))
         return Training(own, labels, happened, events, history.contract, division.by)
+
+
+def _usable(labels: Labels, task: str, protocol: Protocol) -> tuple[np.ndarray, np.ndarray]:
+    target = labels.capped(protocol.cap)
+    return (~np.isnan(target) if task == "rul" else labels.healthy(protocol.horizon)), target
 
 
 def _refuse_strangers(events: pl.DataFrame, history: History) -> None:
