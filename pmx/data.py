@@ -68,7 +68,9 @@ def check_data(name: str, overrides: list[str]) -> dict[str, Any]:
     print(
         f"  {assets} {history.noun}{own}; {len(ticks):,} ticks of {history.contract.tick:g} {unit}, {np.min(length)} to {np.max(length)} an asset"
     )
-    print(f"  ends of life: {ended.get('failure', 0)} failures, {ended.get('replacement', 0)} replacements; the others are censored")
+    print(
+        f"  ends of life: {ended.get('failure', 0)} failures, {ended.get('replacement', 0)} replacements (assets without one are censored)"
+    )
     print(f"  missing values: {max(missing.values()):.2%} in the worst channel; constant channels: {', '.join(constant) or 'none'}")
     published = source.published()
     if published:
