@@ -28,7 +28,9 @@ def ui(tracker: Tracker, port: int = 5000) -> None:
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, stop)  # a service manager's stop ends the server as Ctrl-C does
+    # A service manager's stop ends the server as Ctrl-C does. Ctrl-C is claimed anew: Polars, which MLflow imports, puts a handler of
+    # its own in the place of Python's while it works, and was seen to leave it there.
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     address = f"http://127.0.0.1:{_free_port(port)}"
     try:
         with _server(tracker, address) as process:
@@ -40,7 +42,8 @@ def ui(tracker: Tracker, port: int = 5000) -> None:
     except KeyboardInterrupt:
         return
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
