@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pmx.contract import DataError, UsageError
@@ -28,6 +28,10 @@ class History:
         test_assets: the source's own test part; None = it has none.
         digest: SHA-256 over the raw bytes, or over the settings that generated the data.
         noun: what the assets are, in the plural.
+        episodes: `asset`, `begin`, `end` (times of the first and the last anomalous reading) and `fault` (its name), as somebody
+            labelled them; None = nobody did. They judge a result and are never fitted on.
+        calibration: assets known to be healthy that set limits and nothing else; empty = limits come from folds.
+        groups: asset -> group of like assets or experiments, for choices that are made on the other groups; may be empty.
 
     Example:
         >>> import polars as pl
@@ -46,6 +50,9 @@ class History:
     test_assets: frozenset[str] | None
     digest: str
     noun: str = "assets"
+    episodes: pl.DataFrame | None = None
+    calibration: frozenset[str] = frozenset()
+    groups: dict[str, str] = field(default_factory=dict)
 
 
 class Source(ABC):
