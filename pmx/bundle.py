@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -148,9 +149,20 @@ class Bundle:
         with np.load(io.BytesIO(self.files[name]), allow_pickle=False) as data:
             return {k: data[k] for k in data.files}
 
-    def memory(self, assets: int) -> np.ndarray:
-        """The memory of new assets, float64 [asset, M]."""
-        return np.repeat(self.arrays("memory0.npz")["default"], assets, axis=0)
+    @property
+    def known(self) -> list[str]:
+        """The assets that have constants of their own; empty where those of the fleet hold for all."""
+        start = self.arrays("memory0.npz")
+        return start["assets"].tolist() if "assets" in start else []
+
+    def memory(self, assets: Sequence[str]) -> np.ndarray:
+        """The memory of assets before their first tick, float64 [asset, M]; the default row for one that is not known."""
+        start, row = self.arrays("memory0.npz"), {name: i for i, name in enumerate(self.known)}
+        memory = np.repeat(start["default"], len(assets), axis=0)
+        for i, name in enumerate(assets):
+            if name in row:
+                memory[i] = start["rows"][row[name]]
+        return memory
 
 
 def _read(path: Path) -> dict[str, bytes]:

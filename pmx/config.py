@@ -49,6 +49,13 @@ class OnError(StrEnum):
     quarantine = "quarantine"
 
 
+class FitScope(StrEnum):
+    """Whether constants are fitted for the fleet, or for each asset apart."""
+
+    fleet = "fleet"
+    asset = "asset"
+
+
 @dataclass
 class Device:
     """The budget of the machine that runs the bundle.
@@ -91,6 +98,7 @@ class RunConfig:
     seed: int = 0
     threads: int = 1
     on_error: OnError = OnError.refuse
+    fit_scope: FitScope = FitScope.fleet
     out: str = "runs"
     data_root: str = "${oc.env:PMX_DATA_ROOT,${pmx.cache_folder:}}"
     source: Any = MISSING

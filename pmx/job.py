@@ -38,7 +38,7 @@ def job(cfg: DictConfig, folder: Path, name: str, quiet: bool) -> dict[str, Any]
     run_id = tracker.start(cfg.name, plain, revision=revision, seeds={"run": cfg.seed}, tags={"pmx.command": command})
     provenance = {"run_id": run_id, "git_revision": revision, "experiment": cfg.name, "seed": cfg.seed, "versions": _versions()}
     objects = (parts.source, parts.window, parts.feature, parts.model, parts.alarm, parts.evaluate)
-    plan = Plan(cfg.name, *objects, dict(cfg.device), folder, str(cfg.on_error), cfg.seed, provenance)
+    plan = Plan(cfg.name, *objects, dict(cfg.device), folder, str(cfg.on_error), str(cfg.fit_scope), cfg.seed, provenance)
     try:
         with Progress(quiet) as progress, _threads(cfg.threads):
             result = run(plan, progress)
@@ -85,7 +85,7 @@ def _summary(run_id: str, result: Result, title: str, experiment: str) -> dict[s
 
 def _model_name(experiment: str, result: Result) -> str:
     """Registered models are apart by data and task: a champion of one fleet is none for another."""
-    data = result.history.name + (" anomaly" if result.winner.model.task == "anomaly" else "")
+    data = result.history.name + (" anomaly" if result.winner.task == "anomaly" else "")
     return data if data.startswith(experiment) else f"{experiment} {data}"
 
 

@@ -18,7 +18,7 @@ from pmx.bundle import Bundle
 from pmx.contract import BLANKS
 from pmx.edge.replay import Replayed, replay
 from pmx.evaluate.protocol import Protocol, Truth
-from pmx.evaluate.report import Row, alarm_table, life_table, metrics, row
+from pmx.evaluate.report import Row, metrics, row, tables_of
 from pmx.feature.features import FeatureSet
 from pmx.gate.budget import budget
 from pmx.gate.leakage import late_orders, leakage
@@ -26,13 +26,15 @@ from pmx.gate.lookahead import look_ahead
 from pmx.gate.parity import parity
 from pmx.gate.result import Gate
 from pmx.model import Model
+from pmx.model.scope import by_asset
 from pmx.pack.budget import measure_budget
 from pmx.pack.card import card
 from pmx.pack.core import pack
 from pmx.pack.fitted import Fitted
 from pmx.pack.seal import seal
-from pmx.select.baseline import baselines
+from pmx.select.baseline import Baseline, baselines, detectors
 from pmx.select.candidates import Trial, choose, out_of_fold, refit, refit_without_age, task_of, try_out
+from pmx.select.crossfit import cross_fitted
 from pmx.select.training import Training, truth
 from pmx.source import History, Source
 from pmx.source.admit import admit, to_rows
@@ -56,6 +58,7 @@ class Plan:
     limits: dict[str, Any]
     folder: Path
     on_error: str = "refuse"
+    fit_scope: str = "fleet"
     seed: int = 0
     provenance: dict[str, Any] = field(default_factory=dict)
 
@@ -84,57 +87,53 @@ class Result:
 
 
 def run(plan: Plan, tell: Tell) -> Result:
-    """Runs the whole way once. Only the winner, its twin without age, and the baselines meet the test part."""
-    task_of(plan.models)  # refused before any data is read
+    """Runs the whole way once. Only the winner, its twin without age, and what stands beside them in a table meet the test part."""
+    each = by_asset(plan.fit_scope, task_of(plan.models), plan.window.by)  # refused before any data is read
     tell("loading", 0, 1)
     history, protocol = plan.source.load(), plan.protocol
     contract = plan.window.suits(history.contract)
     admitted = admit(history.rows, contract, plan.on_error, plan.folder / "quarantine.parquet").some(history.name)
     ticks = to_ticks(admitted.readings, contract)
     division = plan.window.apply(ticks, history.test_assets)
-    training = Training.of(ticks, division, history)
+    training = Training.of(ticks, division, history, plan.window, each)
     tell("loading", 1, 1)
-
-    scores = out_of_fold(plan.models, plan.features, training, plan.window, protocol, tell)
+    scores = out_of_fold(plan.models, plan.features, training, protocol, tell)
     trials = [try_out(n, m, scores[n], training, protocol, plan.alarm, plan.seed) for n, m in plan.models.items()]
     best = choose(trials)
     tell(f"fit {best.name} on all training {history.noun}", 0, 1)
     winner = refit(best, plan.features, training, protocol)
-    bundle = plan.folder / "bundle"
-    core = pack(bundle, winner, best.policy, protocol, plan.name)
+    core = pack(plan.folder / "bundle", winner, best.policy, protocol, plan.name)
 
-    real = truth(ticks, history.events, contract, division.test)
+    real = truth(ticks, history.events, contract, division.test, history.episodes)
     tested = ticks.filter(pl.col("asset").is_in(real.assets))
     raw = to_rows(history.rows.filter(pl.col("asset").str.strip_chars(BLANKS).is_in(real.assets)).collect(), contract)
-    played = replay(Bundle.open(bundle, packed_as=core), raw, tell)
+    played = replay(Bundle.open(plan.folder / "bundle", packed_as=core), raw, tell)
     real.expect(played.assets)
-    rul = played.outputs.get("rul")
-    rows = [row("winner", rul, played.standing, played.tick, real, protocol, contract)]
+    rul, score, limit = played.outputs.get("rul"), played.outputs.get("anomaly_score"), best.policy.raise_at
+    rows = [row("winner", rul, played.standing, played.tick, real, protocol, contract, score, limit)]
+    beside = baselines(training, played.tick, real, protocol, plan.alarm)
     if rul is not None:
         tell(f"fit {best.name} without age", 0, 1)
         twin = refit_without_age(best, plan.features, training, protocol, plan.seed)
-        twin_core = pack(plan.folder / "without_age", twin, best.policy, protocol, f"{plan.name} without age")
-        again = replay(Bundle.open(plan.folder / "without_age", packed_as=twin_core), raw, tell)
-        rows.append(
-            row("without age", again.outputs["rul"], None, again.tick, real, protocol, contract)
-        )  # its alarms have no limits of their own
-    for b in baselines(training, played.tick, real, protocol, plan.alarm):
-        rows.append(row(b.name, b.rul if rul is not None else None, b.standing, played.tick, real, protocol, contract))
+        apart = plan.folder / "without_age"
+        again = replay(Bundle.open(apart, pack(apart, twin, best.policy, protocol, f"{plan.name} without age")), raw, tell)
+        beside.insert(0, Baseline("without age", again.outputs["rul"]))  # its alarms have no limits of their own
+    if score is not None:
+        rows += cross_fitted(trials, plan.features, training, tested, real, history.groups, protocol, plan.alarm)
+        beside = [b for b in beside if b.name == "age only"] + detectors(score, limit, played.tick, real, plan.seed)
+    for b in beside:
+        rows.append(row(b.name, b.rul if rul is not None else None, b.standing, played.tick, real, protocol, contract, b.score, 1.0))
 
     tell("gates", 0, 4)
-    train_readings = admitted.readings.filter(pl.col("asset").is_in(training.truth.assets))
-    failures = training.truth.failures
-    gates = [look_ahead(train_readings, contract, winner.features, training.ticks, training.labels, failures, plan.seed)]
-    late = late_orders(training.labels, history.events, ticks, division, contract)
-    gates.append(leakage(winner.used, ticks, division, played, late))
+    gates = [look_ahead(admitted.readings, contract, winner.features, training, plan.seed)]
+    gates.append(leakage(winner.used, ticks, division, played, late_orders(training.labels, history.events, ticks, division, contract)))
     tell("gates", 2, 4)
-    offline = winner.verdict(winner.table(tested))
+    offline = winner.verdict(tested)
     gates.append(parity(winner, best.policy, protocol, tested, played, offline, plan.seed))
-    gates.append(budget(measure_budget(bundle, core), **plan.limits))
+    gates.append(budget(measure_budget(plan.folder / "bundle", core), **plan.limits))
     tell("gates", 4, 4)
 
-    found = best.metrics | metrics(rows, contract)
-    tables = ([life_table(rows, contract, protocol)] if rul is not None else []) + [alarm_table(rows, contract)]
+    found, tables = best.metrics | metrics(rows, contract), tables_of(rows, contract, protocol)
     evidence = {
         "metrics": {k: None if np.isnan(v) else v for k, v in found.items()},
         "gates": {g.name: {"passed": g.passed, "detail": g.detail, "culprit": g.culprit} for g in gates},
@@ -145,5 +144,6 @@ def run(plan: Plan, tell: Tell) -> Result:
         **plan.provenance,
     }
     if all(g.passed for g in gates):  # what a gate refused stays unsealed: no device opens it
-        seal(bundle, core, evidence, card(plan.name, history, winner, best.policy, protocol, {g.name: g.detail for g in gates}, tables))
-    return Result(history, admitted.counts, trials, winner, bundle, core, played, real, rows, gates, found, tables, offline)
+        about = card(plan.name, history, winner, best.policy, protocol, {g.name: g.detail for g in gates}, tables)
+        seal(plan.folder / "bundle", core, evidence, about)
+    return Result(history, admitted.counts, trials, winner, plan.folder / "bundle", core, played, real, rows, gates, found, tables, offline)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from pmx.alarm.score import score_of
 from pmx.alarm.state import Policy
 from pmx.contract import UsageError
 
@@ -11,28 +12,42 @@ from pmx.contract import UsageError
 class KofN:
     """k-of-n persistence with a clear limit apart from the raise limit.
 
+    Limits of an anomaly score are multiples of the healthy level, which is the score that 95 % of healthy validation ticks stay below.
+
     Args:
         k, n: `k` of the last `n` verdicts must agree.
-        slack: how far `clear_at` lies from `raise_at`, as a share of it (of its distance from 1 for an anomaly score).
+        slack: how far `clear_at` lies from `raise_at`, as a share of it (of an anomaly score: of its way back to the healthy median).
         limits: how many raise limits validation tries.
         most_false: false alarms per asset that validation accepts; within it, the limit that catches most wins.
+        margin: the limit of an anomaly score as a multiple of the healthy level, where validation holds no failure to choose by.
 
     Example:
         >>> [p.raise_at for p in KofN(limits=3).family("rul", horizon=30.0, cap=125.0)]
         [6.0, 22.5, 39.0]
     """
 
-    def __init__(self, k: int = 3, n: int = 5, slack: float = 0.25, limits: int = 12, most_false: float = 0.1) -> None:
+    def __init__(self, k: int = 3, n: int = 5, slack: float = 0.25, limits: int = 12, most_false: float = 0.1, margin: float = 1.5) -> None:
         if not 1 <= k <= n or limits < 2:
             raise UsageError(f"alarm: k={k}, n={n}, limits={limits} -> 1 <= k <= n and at least 2 limits")
-        if not slack >= 0 or not most_false >= 0:
-            raise UsageError(f"alarm: slack={slack}, most_false={most_false} -> neither may be below 0")
-        self.k, self.n, self.slack, self.limits, self.most_false = k, n, slack, limits, most_false
+        if not 0 <= slack <= 1 or not most_false >= 0 or not margin > 0:
+            raise UsageError(
+                f"alarm: slack={slack}, most_false={most_false}, margin={margin} -> 0 <= slack <= 1, 0 <= most_false, 0 < margin"
+            )
+        self.k, self.n, self.slack, self.limits, self.most_false, self.margin = k, n, slack, limits, most_false, margin
 
-    def family(self, output: str, horizon: float, cap: float) -> list[Policy]:
-        """The policies tried, from the most reluctant to the most eager; a RUL at its cap clears every one of them."""
-        if output == "rul":
+    def family(self, output: str, horizon: float, cap: float, healthy: np.ndarray | None = None) -> list[Policy]:
+        """The policies tried, from the most reluctant to the most eager; a RUL at its cap clears every one of them.
+
+        Args:
+            healthy: of an anomaly score, the sorted healthy ratios float64 [rank].
+        """
+        if output == "rul" or healthy is None:
             tried = np.linspace(0.2 * horizon, min(1.3 * horizon, 0.99 * cap / (1 + self.slack)), self.limits)
             return [Policy(output, "below", float(a), float(a * (1 + self.slack)), self.k, self.n) for a in tried.round(6)]
-        tails = np.geomspace(1e-3, 0.2, self.limits)
-        return [Policy(output, "above", float(1 - t), float(1 - t * (1 + self.slack)), self.k, self.n) for t in tails.round(6)]
+        return [self.at(float(m), healthy) for m in np.geomspace(max(8.0, 2 * healthy[-1]), 0.8, self.limits)]
+
+    def at(self, margin: float, healthy: np.ndarray) -> Policy:
+        """The policy of an anomaly score whose limit is this multiple of the healthy level."""
+        back = margin - self.slack * max(margin - float(np.median(healthy)), 0.0)
+        raise_at, clear_at = (float(np.float32(s)) for s in score_of(np.array([margin, back]), healthy))
+        return Policy("anomaly_score", "above", raise_at, min(clear_at, raise_at), self.k, self.n)

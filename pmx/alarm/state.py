@@ -70,6 +70,25 @@ class AlarmState:
         return self.standing[on]
 
 
+def evidence(values: np.ndarray, readings: np.ndarray) -> np.ndarray:
+    """Verdict values that count, float [row]: NaN where nothing was measured, because the asset was off or silent.
+
+    Args:
+        values: one number of the verdict, float [row].
+        readings: the newest reading behind it, float [row, channel], NaN = missing.
+
+    Example:
+        >>> evidence(np.array([20.0, 20.0]), np.array([[1.0, np.nan], [np.nan, np.nan]])).tolist()
+        [20.0, nan]
+    """
+    return np.where(np.isnan(readings).all(1), np.nan, values)
+
+
+def evidence(values: np.ndarray, readings: np.ndarray) -> np.ndarray:
+    """Verdict values float [row], NaN where the newest reading [row, channel] has no value at all: off-time raises and clears nothing."""
+    return np.where(np.isnan(readings).all(1), np.nan, values)
+
+
 def alarms(policy: Policy, values: list[np.ndarray]) -> list[np.ndarray]:
     """Whether the alarm stands at each verdict: per asset bool [time], of values float [time]; loops over the same step."""
     state = AlarmState(policy, len(values))

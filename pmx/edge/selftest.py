@@ -15,9 +15,10 @@ from pmx.edge.replay import replay_ticks
 from pmx.edge.step import Stepper
 
 
-def golden_ticks(values: np.ndarray) -> Ticks:
-    """Golden readings float32 [asset, time, channel] as the ticks of as many assets."""
-    return Ticks([f"golden {i + 1}" for i in range(len(values))], np.ones(len(values), np.int64), list(values))
+def golden_ticks(values: np.ndarray, bundle: Bundle) -> Ticks:
+    """Golden readings float32 [asset, time, channel] as the ticks of as many assets: those that the bundle knows, then new ones."""
+    names = bundle.known[: len(values)]
+    return Ticks([*names, *(f"golden {i + 1}" for i in range(len(names), len(values)))], np.ones(len(values), np.int64), list(values))
 
 
 def selftest(bundle: Bundle) -> dict[str, Any]:
@@ -27,7 +28,7 @@ def selftest(bundle: Bundle) -> dict[str, Any]:
         IncompatibleError: the difference exceeds the spec's bound, or a golden alarm changed.
     """
     golden = bundle.arrays("golden.npz")
-    played = replay_ticks(bundle, golden_ticks(golden["values"]))
+    played = replay_ticks(bundle, golden_ticks(golden["values"], bundle))
     largest = 0.0
     for name in bundle.spec.outputs:
         here, there = np.stack(played.outputs[name]), golden[name]
@@ -51,7 +52,7 @@ def measure(bundle: Bundle, steps: int = 2000) -> dict[str, float]:
     Inputs rotate through the golden readings: repeating one window reads faster than a device will ever be.
     """
     golden = bundle.arrays("golden.npz")["values"].reshape(-1, len(bundle.spec.contract.channels))
-    stepper, one = Stepper(bundle, 1), np.array([0])
+    stepper, one = Stepper(bundle, (bundle.known or [""])[:1]), np.array([0])
     taken = []
     for i in range(steps + 50):
         begin = time.thread_time()  # of this thread, which computes alone: what else the machine does is not the bundle's cost

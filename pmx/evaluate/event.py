@@ -1,8 +1,8 @@
-"""Alarms against failures: what was caught in time, and what was raised for nothing."""
+"""Alarms against what happened: what was caught in time, and what was raised for nothing."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -12,15 +12,17 @@ from pmx.evaluate.protocol import Protocol, Truth
 
 @dataclass(frozen=True)
 class EventCounts:
-    """Per asset: whether its failure counts and was caught, its false alarms, and the ticks in which alarms were judged.
+    """Per asset: its events (a failure, or labelled episodes), its alarms, and the ticks in which alarms were judged.
 
     Attributes:
-        counted, caught: bool [asset].
-        false: int64 [asset].
+        counted, caught: int64 [asset], events that count, and those of them that were caught.
+        false: int64 [asset], false alarms.
         exposure: float64 [asset], in ticks.
+        raised, right: int64 [asset], alarms that were judged when they were raised, and those of them that were right.
+        delay: float64 [event], ticks from the beginning of a caught episode until an alarm stood.
 
     Example:
-        >>> EventCounts(np.array([True]), np.array([True]), np.array([0]), np.array([90.0])).recall()[0]
+        >>> EventCounts(np.array([1]), np.array([1]), np.array([0]), np.array([90.0])).recall()[0]
         1.0
     """
 
@@ -28,9 +30,16 @@ class EventCounts:
     caught: np.ndarray
     false: np.ndarray
     exposure: np.ndarray
+    raised: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    right: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    delay: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     def recall(self) -> Interval:
         return share(int(self.caught.sum()), int(self.counted.sum()))
+
+    def precision(self) -> Interval:
+        """Share of the alarms that were right when they were raised."""
+        return share(int(self.right.sum()), int(self.raised.sum()))
 
     def false_rate(self, ticks: float, protocol: Protocol) -> Interval:
         """False alarms per asset and `ticks` ticks."""
@@ -40,28 +49,67 @@ class EventCounts:
 def count_events(standing: list[np.ndarray], tick: list[np.ndarray], truth: Truth, protocol: Protocol, tick_length: float) -> EventCounts:
     """Counts alarms, bool [time] per asset at the ticks int64 [time].
 
-    Caught: an alarm stands at some tick in [failure − horizon, failure − lead]; a failure counts when that span was watched to
-    its end. False: raised with no failure within the horizon, and once more for each further horizon it stands without one.
-    The last horizon before an asset was lost from sight (censoring) counts neither way; a failed asset is watched up to its failure.
+    A failure is caught when an alarm stands at some tick in [failure − horizon, failure − lead]; it counts when that span was
+    watched to its end. A labelled episode is caught when an alarm stands at some of its ticks. An alarm is right when a failure
+    follows within the horizon, or when it overlaps an episode. False: raised without being right, and once more for each further
+    horizon it stands so. The last horizon before an asset was lost from sight (censoring) counts neither way.
     """
-    horizon, lead = protocol.horizon / tick_length, protocol.lead / tick_length
     n = len(truth.assets)
-    counted, caught, false, exposure = np.zeros(n, bool), np.zeros(n, bool), np.zeros(n, np.int64), np.zeros(n)
+    count = {name: np.zeros(n, np.int64) for name in ("counted", "caught", "false", "raised", "right")}
+    exposure, delays = np.zeros(n), []
     for i in range(n):
         inside = tick[i] >= truth.begins[i]
         at, stands = tick[i][inside].astype(np.float64), standing[i][inside]
         if not len(at):
             continue
-        failure = truth.failed_at[i]
-        censored = np.isnan(failure)
-        in_time = (at >= failure - horizon) & (at <= failure - lead)
-        counted[i] = in_time.any() and at[-1] >= np.floor(failure - lead)
-        caught[i] = counted[i] and (stands & in_time).any()
-        watched = at <= truth.seen[i] - horizon if censored else at <= failure
-        exposure[i] = watched.sum()
-        for begin, end in np.flatnonzero(np.diff(np.r_[False, stands, False])).reshape(-1, 2):
-            moments = np.arange(at[begin], at[end - 1] + 1, horizon)  # when it is raised, and after each further horizon
-            right = (moments <= failure) & (failure <= moments + horizon)
-            judged = moments <= truth.seen[i] - horizon if censored else moments <= failure
-            false[i] += int((judged & ~right).sum())
-    return EventCounts(counted, caught, false, exposure)
+        judge = _by_failure if truth.episodes is None else _by_episode
+        found, exposure[i], delay = judge(at, stands, truth, i, protocol.horizon / tick_length, protocol.lead / tick_length)
+        for name, value in found.items():
+            count[name][i] = value
+        delays += delay
+    return EventCounts(**count, exposure=exposure, delay=np.array(delays))
+
+
+Judged = tuple[dict[str, int], float, list[float]]
+
+
+def _alarms(at: np.ndarray, stands: np.ndarray) -> list[tuple[float, float]]:
+    """First and last tick of every alarm."""
+    edges = np.flatnonzero(np.diff(np.r_[False, stands, False])).reshape(-1, 2)
+    return [(at[begin], at[end - 1]) for begin, end in edges]
+
+
+def _by_failure(at: np.ndarray, stands: np.ndarray, truth: Truth, i: int, horizon: float, lead: float) -> Judged:
+    failure = truth.failed_at[i]
+    censored = np.isnan(failure)
+    in_time = (at >= failure - horizon) & (at <= failure - lead)
+    counted = in_time.any() and at[-1] >= np.floor(failure - lead)
+    watched = at <= truth.seen[i] - horizon if censored else at <= failure
+    false = raised = right = 0
+    for begin, end in _alarms(at, stands):
+        moments = np.arange(begin, end + 1, horizon)  # when it is raised, and after each further horizon
+        true = (moments <= failure) & (failure <= moments + horizon)
+        judged = moments <= truth.seen[i] - horizon if censored else moments <= failure
+        false += int((judged & ~true).sum())
+        raised, right = raised + int(judged[0]), right + int(judged[0] & true[0])
+    caught = counted and bool((stands & in_time).any())
+    return {"counted": int(counted), "caught": int(caught), "false": false, "raised": raised, "right": right}, float(watched.sum()), []
+
+
+def _by_episode(at: np.ndarray, stands: np.ndarray, truth: Truth, i: int, horizon: float, lead: float) -> Judged:
+    assert truth.episodes is not None
+    episodes = [(begin, end) for begin, end in truth.episodes[i] if ((at >= begin) & (at <= end)).any()]
+    anomalous = np.any([(at >= begin) & (at <= end) for begin, end in episodes] or [np.zeros(len(at), bool)], 0)
+    delays = []
+    for begin, end in episodes:
+        hits = at[stands & (at >= begin) & (at <= end)]
+        delays += [float(hits[0] - begin)] if len(hits) else []
+    false = raised = right = 0
+    for begin, end in _alarms(at, stands):
+        true = any(b <= end and begin <= e for b, e in episodes)
+        outside = int((~anomalous & (at >= begin) & (at <= end)).sum())
+        raised, right = raised + 1, right + int(true)
+        # a right alarm may begin early and end late by a horizon, one that was never right may not begin at all
+        false += int(outside // horizon) if true else 1 + int((outside - 1) // horizon)
+    found = {"counted": len(episodes), "caught": len(delays), "false": false, "raised": raised, "right": right}
+    return found, float((~anomalous).sum()), delays

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -42,6 +42,9 @@ class Truth:
         seen: float64 [asset], the last moment the asset was known to be alive: its replacement, or its last reading.
         begins: float64 [asset], first tick that counts (a split by time tests the later part of a life).
         born: float64 [asset], first tick of the asset's history: what its age counts from.
+        episodes: per asset float64 [episode, 2], first and last tick of what somebody labelled as anomalous; None = nobody did,
+            and failures tell.
+        faults: per asset the names of these episodes.
 
     Example:
         >>> truth = Truth(["A"], np.array([90.0]), np.array([90.0]), np.array([0.0]), np.array([0.0]))
@@ -54,11 +57,19 @@ class Truth:
     seen: np.ndarray
     begins: np.ndarray
     born: np.ndarray
+    episodes: list[np.ndarray] | None = None
+    faults: list[list[str]] = field(default_factory=list)
 
     @property
     def failures(self) -> dict[str, float]:
         """Asset -> its failure in ticks, of those that failed."""
         return {a: float(f) for a, f in zip(self.assets, self.failed_at, strict=True) if not np.isnan(f)}
+
+    def some(self, at: np.ndarray) -> Truth:
+        """The truth of the assets at these positions alone, int [asset]."""
+        episodes = None if self.episodes is None else [self.episodes[i] for i in at]
+        faults = [self.faults[i] for i in at] if self.faults else []
+        return Truth([self.assets[i] for i in at], self.failed_at[at], self.seen[at], self.begins[at], self.born[at], episodes, faults)
 
     def expect(self, assets: list[str]) -> None:
         """Refuses a replay of other assets: verdicts and truth are matched in order."""
@@ -73,3 +84,14 @@ class Truth:
         capped = np.minimum(np.where(np.isnan(raw) & alive, cap, raw), cap)
         outside = (tick < self.begins[at]) | (raw < 0)
         return np.where(outside, np.nan, raw), np.where(outside, np.nan, capped)
+
+    def anomalous(self, tick: np.ndarray, at: int, horizon: float) -> np.ndarray:
+        """Whether each tick of asset `at` is anomalous, float64 [time]: 1 in a labelled episode, or no more than `horizon` ticks before
+        a failure; 0 elsewhere; NaN where nobody knows: outside of what counts, after a failure, and shortly before an asset was lost from sight.
+        """
+        if self.episodes is not None:
+            found = ((tick[:, None] >= self.episodes[at][:, 0]) & (tick[:, None] <= self.episodes[at][:, 1])).any(1).astype(np.float64)
+            return np.where(tick < self.begins[at], np.nan, found)
+        left, alive = self.failed_at[at] - tick, self.seen[at] - tick > horizon
+        known = np.where(np.isnan(left), np.where(alive, 0.0, np.nan), (left <= horizon).astype(np.float64))
+        return np.where((tick < self.begins[at]) | (left < 0), np.nan, known)

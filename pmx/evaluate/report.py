@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from pmx.contract import Contract
+from pmx.evaluate.anomaly import point_metrics
 from pmx.evaluate.event import EventCounts, count_events
 from pmx.evaluate.interval import Interval
 from pmx.evaluate.life import life_metrics
@@ -25,6 +26,9 @@ class Row:
         life: errors of its RUL in the life unit; empty = it states none.
         events: its alarms; None = it raises none.
         false: false alarms per asset and month (calendar) or per `PER` life units.
+        points: how its anomaly score tells readings apart; empty = it gives none.
+        tick: length of a tick in the life unit.
+        labelled: whether its events are labelled episodes, not failures.
 
     Example:
         >>> Row("constant", {"rmse_last_capped": (40.1, 36.0, 44.0)}, None, (np.nan,) * 3).metrics("test", "")["test/rmse_last_capped_hi"]
@@ -35,13 +39,23 @@ class Row:
     life: dict[str, Interval]
     events: EventCounts | None
     false: Interval
+    points: dict[str, Interval] = field(default_factory=dict)
+    tick: float = 1.0
+    labelled: bool = False
+
+    def delay(self) -> float:
+        """Median delay of caught episodes in the life unit; NaN where none was caught."""
+        return float(np.median(self.events.delay) * self.tick) if self.events is not None and len(self.events.delay) else np.nan
 
     def metrics(self, prefix: str, false_name: str) -> dict[str, float]:
         """Metrics by name, each with `_lo` and `_hi`; NaN where the data cannot say."""
-        found = dict(self.life)
+        found = self.life | self.points
         if self.events is not None:
             found["event_recall"] = self.events.recall()
             found[false_name] = self.false
+            if self.points:
+                found["event_precision"] = self.events.precision()
+                found["delay_median"] = (self.delay(), np.nan, np.nan)
         flat = {f"{prefix}/{k}{end}": v[i] for k, v in found.items() for i, end in enumerate(("", "_lo", "_hi"))}
         return flat
 
@@ -54,29 +68,35 @@ def row(
     truth: Truth,
     protocol: Protocol,
     contract: Contract,
+    score: list[np.ndarray] | None = None,
+    limit: float = np.nan,
 ) -> Row:
-    """Evaluates RUL float [time] and alarms bool [time] per asset at the ticks int64 [time]; either may be None."""
+    """Evaluates RUL float [time], alarms bool [time] and anomaly scores float [time] per asset at the ticks int64 [time]; each may be None."""
     life = life_metrics(rul, tick, truth, protocol, contract.tick) if rul is not None else {}
     if life and contract.life_unit != "cycle":  # NASA's score weighs errors in cycles
         life = {k: v for k, v in life.items() if not k.startswith("nasa")}
+    points = point_metrics(score, limit, tick, truth, protocol, contract.tick) if score is not None else {}
     if standing is None:
-        return Row(name, life, None, (np.nan, np.nan, np.nan))
+        return Row(name, life, None, (np.nan, np.nan, np.nan), points)
     events = count_events(standing, tick, truth, protocol, contract.tick)
-    return Row(name, life, events, events.false_rate(contract.ticks_per_month or PER / contract.tick, protocol))
+    false = events.false_rate(contract.ticks_per_month or PER / contract.tick, protocol)
+    return Row(name, life, events, false, points, contract.tick, labelled=truth.episodes is not None)
 
 
 def metrics(rows: list[Row], contract: Contract) -> dict[str, float]:
     """All rows by name: the winner under `test/`, its twin under `test_no_age/`, baselines under their own name; rates are fractions."""
     false_name = "false_alarms_per_asset_month" if contract.ticks_per_month else f"false_alarms_per_{PER}_life_units"
-    prefix = {"winner": "test", "without age": "test_no_age"}
+    prefix = {"winner": "test", "without age": "test_no_age", "cross-fitted": "crossfit"}
     found: dict[str, float] = {}
     for r in rows:
         if r.name not in prefix:  # of a baseline the main errors: the tables have all of them
             r = replace(r, life={k: v for k, v in r.life.items() if k in ("rmse_last_capped", "rmse_all_capped")})
+            r = replace(r, points={k: v for k, v in r.points.items() if "/" not in k})
         found |= r.metrics(prefix.get(r.name, "baseline_" + r.name.replace(" ", "_")), false_name)
     events = rows[0].events
     if events is not None:
         found |= {"test/n_assets": float(len(events.counted)), "test/n_failures": float(events.counted.sum())}
+        found |= {"test/n_alarms": float(events.raised.sum())} if rows[0].points else {}
     return found
 
 
@@ -111,14 +131,49 @@ def life_table(rows: list[Row], contract: Contract, protocol: Protocol) -> str:
 
 
 def alarm_table(rows: list[Row], contract: Contract) -> str:
-    """What was caught, what was false, and the error over all readings."""
+    """What was caught, what was false, and how soon or how exactly: the median delay of an anomaly score, the error of a RUL."""
     unit = UNITS.get(contract.life_unit, contract.life_unit)
     per = "asset-month" if contract.ticks_per_month else f"{PER} {unit}"
-    lines = []
+    scored, lines = bool(rows[0].points), []
     for r in rows:
         if r.events is None:
             continue
         caught, counted = int(r.events.caught.sum()), int(r.events.counted.sum())
         recall = f"{caught} of {counted} [{r.events.recall()[1]:.2f}, {r.events.recall()[2]:.2f}]" if counted else "none to catch"
-        lines.append([r.name, recall, cell(r.false), cell(r.life.get("rmse_all_capped", (np.nan,) * 3), 1)])
-    return _grid(["", "failures caught", f"false alarms/{per}", f"RMSE of RUL, {unit}"], lines)
+        last = [cell(r.life.get("rmse_all_capped", (np.nan,) * 3), 1)]
+        if scored:
+            last = [f"{int(r.events.right.sum())} of {int(r.events.raised.sum())}", "–" if np.isnan(r.delay()) else f"{r.delay():.3g}"]
+        lines.append([r.name, recall, cell(r.false), *last])
+    what = "episodes" if rows[0].labelled else "failures"
+    last = ["alarms right when raised", f"median delay, {unit}"] if scored else [f"RMSE of RUL, {unit}"]
+    return _grid(["", f"{what} caught", f"false alarms/{per}", *last], lines)
+
+
+def detection_table(rows: list[Row]) -> str:
+    """How anomalous readings were told from normal ones; a line for each row that gives a score."""
+    lines = []
+    for r in (r for r in rows if r.points):
+        ap = [f"{r.points[k][0]:.2f}" if r.points[k][0] == r.points[k][0] else "–" for k in ("ap", "ap_per_asset")]
+        lines.append([r.name, *(cell(r.points[k]) for k in ("f1", "far", "mar")), *ap])
+    head = "Readings with a score at or above the limit; FAR: share of normal ones raised, MAR: share of anomalous ones missed; 95 % interval over assets"
+    return f"{head}\n" + _grid(["", "F1", "FAR", "MAR", "AP pooled", "AP per asset"], lines)
+
+
+def fault_table(winner: Row) -> str:
+    """Which labelled faults the winner saw; empty where there are none."""
+    found = {k.removesuffix("/detection_rate"): v for k, v in winner.points.items() if k.endswith("/detection_rate")}
+    if not found:
+        return ""
+    return "Share of each fault's readings at or above the limit\n" + _grid(
+        ["fault", "detected"], [[k, cell(v)] for k, v in sorted(found.items())]
+    )
+
+
+def tables_of(rows: list[Row], contract: Contract, protocol: Protocol) -> list[str]:
+    """The tables of a result, the one that sums it up last."""
+    found = []
+    if rows[0].life:
+        found.append(life_table(rows, contract, protocol))
+    if rows[0].points:
+        found += [t for t in (fault_table(rows[0]), detection_table(rows)) if t]
+    return [*found, alarm_table(rows, contract)]

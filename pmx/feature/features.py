@@ -49,12 +49,12 @@ class FeatureSet:
         """The same set without the kernels that read the asset's age."""
         return FeatureSet(self.normalise, [k for k in self.kernels if not k.reads_age])
 
-    def fit(self, ticks: pl.DataFrame, contract: Contract) -> FeatureSet:
-        """A fitted copy; learns the normalisation from these ticks alone."""
+    def fit(self, ticks: pl.DataFrame, contract: Contract, each: bool = False) -> FeatureSet:
+        """A fitted copy; learns the normalisation from these ticks alone, with `each` for each asset apart."""
         fitted = copy.copy(self)
         fitted.contract_ = contract
         fitted.fitted_on_ = ticks.select("asset", "tick")
-        fitted.normalise_ = self.normalise.fit(ticks, contract)
+        fitted.normalise_ = self.normalise.fit(ticks, contract, each)
         fitted.channels_ = fitted.normalise_.channels_
         fitted.names_ = [n for k in self.kernels for n in k.names(fitted.channels_)]
         return fitted
@@ -66,8 +66,30 @@ class FeatureSet:
 
     @property
     def slots(self) -> int:
-        """M: memory values per asset."""
+        """Memory values per asset: what kernels carry, then the asset's own constants of the normalisation."""
+        return self._carried + self.normalise_.slots
+
+    @property
+    def _carried(self) -> int:
         return sum(width for k in self.kernels for width in k.slots(len(self.channels_)))
+
+    def memory0(self, assets: list[str]) -> np.ndarray:
+        """Memory of these assets before their first tick, float64 [asset, slots]; NaN for constants of an asset that was not fitted on."""
+        start = np.zeros((len(assets), self.slots))
+        if self.normalise_.slots:
+            start[:, self._carried :] = np.nan
+            for row, asset in zip(start, assets, strict=True):
+                if asset in self.normalise_.own_:
+                    row[self._carried :] = self.normalise_.own_[asset].ravel()
+        return start
+
+    def seen(self, ticks: pl.DataFrame) -> np.ndarray:
+        """Whether a tick has the reading of any channel that the features look at, bool [row]."""
+        return (
+            ticks.select(pl.any_horizontal(pl.col(self.channels_).is_not_null() & pl.col(self.channels_).is_not_nan()))
+            .to_series()
+            .to_numpy()
+        )
 
     def kernel_of(self, feature: int) -> Kernel:
         """The kernel that a column of the feature vector comes from."""
@@ -87,13 +109,15 @@ class FeatureSet:
             table[part["row of ticks"].to_numpy()] = part.select(flat).to_numpy()
         return table
 
-    def nodes(self, window: Var, fresh: Var, memory: Var, hop: int) -> tuple[Var, Var, Var]:
-        """The graph path: features float32 [asset, feature], memory_next float64 [asset, M], contribution float32 [asset, channel].
+    def nodes(self, window: Var, fresh: Var, memory: Var, hop: int) -> tuple[Var, list[Var], Var, Var]:
+        """The graph path: features float32 [asset, feature], parts of the next memory, contribution float32 [asset, channel], and
+        whether the newest reading has a value, bool [asset].
 
         A channel's contribution is how far the mean of its newest scores (up to 10) lies from normal, in standard deviations;
         NaN where none of them has a value.
         """
-        view = View(self.normalise_.nodes(window, self.contract_), self.rows, hop, fresh)
+        own = cut(memory, self._carried, self.slots, 1)
+        view = View(self.normalise_.nodes(window, self.contract_, own), self.rows, hop, fresh)
         features, carried, at = [], [], 0
         for kernel in self.kernels:
             parts = []
@@ -103,8 +127,10 @@ class FeatureSet:
             feature, following = kernel.nodes(view, parts)
             features.append(feature)
             carried += following
-        memory_next = op.concat(carried, axis=1) if carried else op.identity(memory)
-        return op.cast(op.concat(features, axis=1), to=np.float32), memory_next, self._contribution(view)
+        picked = op.const(np.array([self.contract_.names.index(c) for c in self.channels_]))
+        newest = op.isnan(op.gather(cut(window, self.rows - 1, self.rows, 1), picked, axis=2))
+        present = op.less(op.reduce_sum(op.cast(newest, to=np.int64), op.const([1, 2]), keepdims=0), op.const(len(self.channels_)))
+        return op.cast(op.concat(features, axis=1), to=np.float32), [*carried, own], self._contribution(view), present
 
     def _contribution(self, view: View) -> Var:
         departure = op.cast(op.abs(view.mean(0, min(10, self.rows))), to=np.float32)

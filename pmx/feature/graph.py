@@ -6,31 +6,36 @@ from collections.abc import Callable
 
 import numpy as np
 import onnx
+import spox.opset.ai.onnx.v20 as op
 from spox import Tensor, Var, argument, build
 
 from pmx.contract import UsageError
 from pmx.feature.features import FeatureSet
+from pmx.feature.view import cut
 
-Head = Callable[[Var], dict[str, Var]]
+Head = Callable[[Var, Var, Var], tuple[dict[str, Var], Var]]
 
 
-def step_graph(features: FeatureSet, hop: int, head: Head, show_features: bool = False) -> bytes:
-    """The bytes of the graph for a fitted feature set and a head that turns features float32 [asset, feature] into outputs.
+def step_graph(features: FeatureSet, hop: int, head: Head, slots: int = 0, show_features: bool = False) -> bytes:
+    """The bytes of the graph for a fitted feature set and a head that turns features float32 [asset, feature], whether the newest
+    reading has a value, bool [asset], and its own part of the memory, float64 [asset, slots], into outputs and that part's next.
 
     Inputs: window float32 [asset, W, channel], fresh int64 [asset], memory float64 [asset, M].
     Outputs: memory_next, what the head gives (it may give a contribution of its own), contribution;
     and with `show_features` the features, which parity compares and no bundle carries.
 
     Args:
+        slots: memory values of the head; they lie behind those of the features.
         hop: the most ticks that are new in one step; the window must hold them all.
     """
     if not 1 <= hop <= features.rows:
         raise UsageError(f"hop is {hop}, but the kernels read windows of {features.rows} ticks -> 1 <= hop <= W: add a longer kernel")
     window = argument(Tensor(np.float32, ("asset", features.rows, len(features.contract_.channels))))
     fresh = argument(Tensor(np.int64, ("asset",)))
-    memory = argument(Tensor(np.float64, ("asset", features.slots)))
-    vector, memory_next, contribution = features.nodes(window, fresh, memory, hop)
-    outputs = {"memory_next": memory_next, "contribution": contribution} | head(vector)
+    memory = argument(Tensor(np.float64, ("asset", features.slots + slots)))
+    vector, carried, contribution, present = features.nodes(window, fresh, memory, hop)
+    said, kept = head(vector, present, cut(memory, features.slots, features.slots + slots, 1))
+    outputs = {"memory_next": op.concat([*carried, kept], axis=1), "contribution": contribution} | said
     if show_features:
         outputs["features"] = vector
     model = build({"window": window, "fresh": fresh, "memory": memory}, outputs)

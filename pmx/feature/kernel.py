@@ -63,6 +63,38 @@ def _trailing(z: pl.Expr, window: int) -> pl.Expr:
     return z.rolling_mean(window, min_samples=1)
 
 
+class Lags(Kernel):
+    """The newest reading and the `lags` - 1 before it, as they are: lag 0 of every channel, then lag 1, and so on. NaN where missing.
+
+    Example:
+        >>> Lags(2).names(["flow", "power"])
+        ['lag0:flow', 'lag0:power', 'lag1:flow', 'lag1:power']
+    """
+
+    def __init__(self, lags: int) -> None:
+        self.lags = _positive("lags", lags)
+
+    @property
+    def label(self) -> str:
+        return f"lags{self.lags}"
+
+    @property
+    def rows(self) -> int:
+        return self.lags
+
+    def names(self, channels: list[str]) -> list[str]:
+        return [f"lag{i}:{c}" for i in range(self.lags) for c in channels]
+
+    def nodes(self, view: View, memory: list[Var]) -> tuple[Var, list[Var]]:
+        x, seen = view.back(view.x, 0, self.lags), view.back(view.seen, 0, self.lags)
+        rows = op.where(op.greater(seen, const(0.0)), x, const(np.nan))
+        newest_first = op.gather(rows, op.const(np.arange(self.lags)[::-1].copy()), axis=1)
+        return op.reshape(newest_first, op.const([0, -1])), []
+
+    def polars(self, z: list[pl.Expr]) -> list[pl.Expr]:
+        return [e.shift(i) for i in range(self.lags) for e in z]
+
+
 class TrailingMean(Kernel):
     """Mean of the last `window` ticks. NaN while none of them has a value.
 

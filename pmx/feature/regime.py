@@ -30,6 +30,9 @@ class RegimeScore:
     Degenerate rules: a channel that is constant within a regime scores 0 there; one that is constant in every regime is left
     out; a missing setting leaves the tick without scores when there are several regimes; |z| never exceeds `clip`.
 
+    Fitted for each asset apart, the regimes are the fleet's, mean and deviation the asset's own: they travel in its memory, and
+    an asset that was not there has none, so that its scores are missing.
+
     Args:
         most: the largest number of regimes considered.
         tolerance: as a share of the settings' valid range.
@@ -47,15 +50,20 @@ class RegimeScore:
     centre_: np.ndarray  # float64 [regime, setting]
     mean_: np.ndarray  # float64 [regime, channel]
     scale_: np.ndarray  # float64 [regime, channel], infinite where constant
+    own_: dict[str, np.ndarray]  # asset -> float64 [2, regime, channel], its mean and scale; empty = the fleet's hold for all
 
     def __init__(self, most: int = 8, tolerance: float = 0.02, clip: float = 20.0, seed: int = 0) -> None:
         self.most, self.tolerance, self.clip, self.seed = most, tolerance, clip, seed
 
-    def fit(self, ticks: pl.DataFrame, contract: Contract) -> RegimeScore:
-        """Learns centres [regime, setting], means and deviations [regime, channel] from the ticks given, and only from them."""
+    def fit(self, ticks: pl.DataFrame, contract: Contract, each: bool = False) -> RegimeScore:
+        """Learns centres [regime, setting], means and deviations [regime, channel] from the ticks given, and only from them.
+
+        Args:
+            each: learn means and deviations for each asset apart.
+        """
         fitted = copy.copy(self)
         fitted.settings_ = [c.name for c in contract.channels if c.role == "setting"]
-        measurements = [c.name for c in contract.channels if c.role == "measurement"]
+        measurements = [c.name for c in contract.channels if c.role != "setting"]
         s, x = _matrix(ticks, fitted.settings_), _matrix(ticks, measurements)
         ranges = {c.name: c.high - c.low for c in contract.channels if c.low is not None and c.high is not None}
         seen = s[~np.isnan(s).any(1)]
@@ -63,21 +71,21 @@ class RegimeScore:
         fitted.range_ = np.array([ranges.get(n) or d or 1.0 for n, d in zip(fitted.settings_, deviations, strict=True)])
         fitted.centre_ = self._centres(seen, fitted.range_)
         regime = fitted._nearest(s)
-        mean = np.zeros((len(fitted.centre_), len(measurements)))
-        scale = np.full(mean.shape, np.inf)  # dividing by infinity is how a constant channel scores 0
-        for k in range(len(mean)):
-            inside = x[regime == k]
-            present = (~np.isnan(inside)).sum(0)
-            mean[k] = np.divide(np.nansum(inside, 0), present, out=mean[k], where=present > 0)
-            spread = np.sqrt(np.divide(np.nansum((inside - mean[k]) ** 2, 0), present, out=np.zeros(len(measurements)), where=present > 0))
-            varies = spread > CONSTANT * np.abs(mean[k])
-            scale[k, varies] = spread[varies]
-        keep = np.isfinite(scale).any(0)
+        fleet = _moments(x, regime, len(fitted.centre_))
+        asset = ticks["asset"].to_numpy()
+        own = {a: _moments(x[asset == a], regime[asset == a], len(fitted.centre_)) for a in np.unique(asset)} if each else {}
+        keep = np.asarray(np.isfinite(np.stack([m[1] for m in own.values() or [fleet]])).any((0, 1)))
         if not keep.any():
             raise DataError(f"none of the {len(measurements)} measurements varies over {len(ticks)} ticks -> check the source")
         fitted.channels_ = [n for n, k in zip(measurements, keep, strict=True) if k]
-        fitted.mean_, fitted.scale_ = mean[:, keep], scale[:, keep]
+        fitted.mean_, fitted.scale_ = fleet[:, :, keep]
+        fitted.own_ = {a: m[:, :, keep] for a, m in own.items()}
         return fitted
+
+    @property
+    def slots(self) -> int:
+        """Memory values per asset: its own constants, where it has them."""
+        return 2 * self.mean_.size if self.own_ else 0
 
     def _centres(self, settings: np.ndarray, ranges: np.ndarray) -> np.ndarray:
         if settings.shape[1] == 0 or len(settings) == 0:
@@ -102,18 +110,30 @@ class RegimeScore:
     def scores(self, ticks: pl.DataFrame) -> pl.DataFrame:
         """`asset` and one Float64 column of scores per kept channel, null where missing, in the order of the ticks."""
         regime = self._nearest(_matrix(ticks, self.settings_))
-        z = (_matrix(ticks, self.channels_) - self.mean_[regime]) / self.scale_[regime]
+        mean, scale = self.mean_[regime], self.scale_[regime]
+        if self.own_:
+            mean, scale = np.full((2, *mean.shape), np.nan)
+            asset = ticks["asset"].to_numpy()
+            for name in set(asset) & set(self.own_):
+                rows = asset == name
+                mean[rows], scale[rows] = self.own_[name][:, regime[rows]]
+        z = (_matrix(ticks, self.channels_) - mean) / scale
         z = np.clip(z, -self.clip, self.clip).astype(np.float32).astype(np.float64)
         z[regime < 0] = np.nan
         return ticks.select("asset").hstack(pl.DataFrame(z, schema=self.channels_).fill_nan(None))
 
-    def nodes(self, window: Var, contract: Contract) -> Var:
-        """Scores float64 [asset, time, channel] of float32 [asset, time, channel]; NaN where missing."""
+    def nodes(self, window: Var, contract: Contract, memory: Var) -> Var:
+        """Scores float64 [asset, time, channel] of float32 [asset, time, channel] and of the asset's own constants, if it has
+        any, float64 [asset, slots]; NaN where missing.
+        """
         names = contract.names
         pick = op.const(np.array([names.index(c) for c in self.channels_]))
         x = op.cast(op.gather(window, pick, axis=2), to=np.float64)
         mean, scale = const(self.mean_[0]), const(self.scale_[0])
-        missing = op.isnan(x)
+        if self.own_:
+            size = self.mean_.size
+            parts = (cut(memory, 0, size, 1), cut(memory, size, 2 * size, 1))
+            mean, scale = (op.reshape(part, op.const([-1, *self.mean_.shape])) for part in parts)
         if len(self.centre_) > 1:
             s = op.cast(op.gather(window, op.const(np.array([names.index(c) for c in self.settings_])), axis=2), to=np.float64)
             distance = const(np.zeros(len(self.centre_)))
@@ -121,9 +141,29 @@ class RegimeScore:
                 part = op.div(op.sub(cut(s, j, j + 1, 2), const(self.centre_[:, j])), const(self.range_[j]))
                 distance = op.add(distance, op.mul(part, part))
             regime = op.arg_min(distance, axis=2, keepdims=0)
-            mean, scale = op.gather(const(self.mean_), regime, axis=0), op.gather(const(self.scale_), regime, axis=0)
+            if self.own_:
+                at = op.unsqueeze(regime, op.const([2]))
+                mean, scale = op.gather_nd(mean, at, batch_dims=1), op.gather_nd(scale, at, batch_dims=1)
+            else:
+                mean, scale = op.gather(const(self.mean_), regime, axis=0), op.gather(const(self.scale_), regime, axis=0)
             unknown = op.isnan(op.reduce_sum(s, op.const([2]), keepdims=1))
+        missing = op.isnan(op.sub(x, mean))
+        if len(self.centre_) > 1:
             missing = op.or_(missing, unknown)
         z = op.div(op.sub(op.where(missing, mean, x), mean), scale)
         z = op.max([op.min([z, const(self.clip)]), const(-self.clip)])
         return op.where(missing, const(np.nan), round32(z))
+
+
+def _moments(x: np.ndarray, regime: np.ndarray, regimes: int) -> np.ndarray:
+    """Mean and deviation float64 [2, regime, channel] of readings [row, channel]; the deviation is infinite where a channel is constant."""
+    mean = np.zeros((regimes, x.shape[1]))
+    scale = np.full(mean.shape, np.inf)  # dividing by infinity is how a constant channel scores 0
+    for k in range(regimes):
+        inside = x[regime == k]
+        present = (~np.isnan(inside)).sum(0)
+        mean[k] = np.divide(np.nansum(inside, 0), present, out=mean[k], where=present > 0)
+        spread = np.sqrt(np.divide(np.nansum((inside - mean[k]) ** 2, 0), present, out=np.zeros(x.shape[1]), where=present > 0))
+        varies = spread > CONSTANT * np.abs(mean[k])
+        scale[k, varies] = spread[varies]
+    return np.stack([mean, scale])

@@ -8,6 +8,7 @@ import polars as pl
 from pmx.contract import Contract
 from pmx.feature.features import FeatureSet
 from pmx.gate.result import Gate
+from pmx.select.training import Training
 from pmx.source.ticks import to_ticks
 from pmx.window.label import Labels
 
@@ -20,20 +21,17 @@ def look_ahead(
     readings: pl.DataFrame,
     contract: Contract,
     features: FeatureSet,
-    ticks: pl.DataFrame,
-    labels: Labels,
-    failed_at: dict[str, float],
+    training: Training,
     seed: int = 0,
 ) -> Gate:
     """Checks the path that training used, on some assets and moments: alignment, missing ticks, features; then the labels.
 
     Args:
-        readings: admitted training readings.
+        readings: admitted readings.
         features: fitted.
-        ticks, labels: of training.
-        failed_at: asset -> failure in ticks.
     """
     rng = np.random.default_rng(seed)
+    readings = readings.filter(pl.col("asset").is_in(training.truth.assets))
     sizes = readings.group_by("asset").len().filter(pl.col("len") >= LEAST_ROWS).sort("asset")
     chosen = rng.permutation(sizes["asset"].to_numpy())[:4]
     compared = 0
@@ -54,7 +52,7 @@ def look_ahead(
                     return _culprit(asset, before[0][kept], differs, features, how)
     if not compared:
         return Gate("look-ahead", False, "nothing could be compared", culprit=f"no training asset has {LEAST_ROWS} readings", rule=RULE)
-    wrong = _late_label(ticks, labels, failed_at, contract)
+    wrong = _late_label(training.ticks, training.labels, training.truth.failures, contract)
     if wrong:
         return Gate("look-ahead", False, wrong[1], culprit=f"label of asset {wrong[0]}", rule=LABEL_RULE)
     detail = f"{compared:,} values of {len(chosen)} assets stayed identical when later readings were cut off, shuffled or spiked"

@@ -36,7 +36,7 @@ def as_ticks(frame: pl.DataFrame, contract: Contract) -> Ticks:
 def features_by_step(fitted: Fitted, policy: Policy, protocol: Protocol, frame: pl.DataFrame) -> np.ndarray:
     """Features float32 [row, feature] of ticks, computed by the step graph one tick after the other."""
     ticks = as_ticks(frame, fitted.features.contract_)
-    stepper = Stepper(Bundle(core_files(fitted, policy, protocol, "parity", show_features=True), ""), len(ticks.assets))
+    stepper = Stepper(Bundle(core_files(fitted, policy, protocol, "parity", show_features=True), ""), ticks.assets)
     begin = np.cumsum([0, *map(len, ticks.values)])
     out = np.full((begin[-1], len(fitted.features.names_)), np.nan, np.float32)
     for rank, scored in stepper.through(ticks):
@@ -46,8 +46,7 @@ def features_by_step(fitted: Fitted, policy: Policy, protocol: Protocol, frame: 
 
 def fixtures(frame: pl.DataFrame, contract: Contract, seed: int = 0) -> pl.DataFrame:
     """Planted degenerate histories: constant, a channel without values, a 1e9 spike, an offset of 1e4, 5 % missing, short lives."""
-    longest = frame.group_by("asset").len().sort("len", "asset")["asset"][-1]
-    base = frame.filter(pl.col("asset") == longest)
+    base = frame.filter(pl.col("asset") == _longest(frame))
     measured = [c.name for c in contract.channels if c.role == "measurement"]
     row, rng = pl.int_range(pl.len()), np.random.default_rng(seed)
     holes = [pl.when(pl.Series(rng.random(len(base)) >= 0.05)).then(pl.col(c)).alias(c) for c in measured]
@@ -66,6 +65,10 @@ def fixtures(frame: pl.DataFrame, contract: Contract, seed: int = 0) -> pl.DataF
     return pl.concat(named).sort("asset", "tick")
 
 
+def _longest(frame: pl.DataFrame) -> str:
+    return str(frame.group_by("asset").len().sort("len", "asset")["asset"][-1])
+
+
 def parity(
     fitted: Fitted, policy: Policy, protocol: Protocol, frame: pl.DataFrame, played: Replayed, verdicts: np.ndarray, seed: int = 0
 ) -> Gate:
@@ -78,10 +81,12 @@ def parity(
     """
     contract = fitted.features.contract_
     planted = fixtures(frame, contract, seed)
+    base = _longest(frame)
+    planting = fitted.stand_in(planted["asset"].unique().to_list(), base)
     changed, unequal, total = 0, 0, 0
     worst: tuple[str, float] = ("", 0.0)
-    for part in (frame, planted):
-        offline, stepped = fitted.table(part), features_by_step(fitted, policy, protocol, part)
+    for part, one in ((frame, fitted), (planted, planting)):
+        offline, stepped = one.table(part), features_by_step(one, policy, protocol, part)
         differs = ~((offline == stepped) | (np.isnan(offline) & np.isnan(stepped)))
         unequal, total = unequal + int(differs.sum()), total + differs.size
         if differs.any():
@@ -91,7 +96,7 @@ def parity(
             where += f" of asset {part['asset'][int(row)]} at tick {part['tick'][int(row)]}: {offline[row, column]!r} offline, {stepped[row, column]!r} stepped"
             worst = max(worst, (where, size), key=lambda w: w[1] if w[0] else -1.0)
             rows = differs.any(1)
-            changed += int((fitted.model.leaves(offline[rows]) != fitted.model.leaves(stepped[rows])).sum())
+            changed += int((fitted.model.model.leaves(offline[rows]) != fitted.model.model.leaves(stepped[rows])).sum())
     equal = 1 - unequal / total
     shipped = np.concatenate(played.outputs[fitted.output])
     if len(shipped) != len(verdicts):
@@ -109,7 +114,7 @@ def parity(
     detail = (
         f"{equal:.6%} of {total:,} features bit-equal, {changed} tree leaves changed, verdicts differ by at most {max(apart, head):.2g}"
     )
-    bound = EXACT_BOUND if fitted.model.exact else BOUND
+    bound = EXACT_BOUND if fitted.model.model.exact else BOUND
     if equal < LEAST_EQUAL or changed or not max(apart, head) <= bound:
         culprit = worst[0] or f"model {fitted.name}" + (_where(frame, shipped, verdicts) if not apart <= bound else "")
         return Gate("parity", False, detail, culprit=culprit, rule=RULE, figures=figures)
@@ -131,18 +136,29 @@ def _relative(a: np.ndarray, b: np.ndarray) -> float:
 
 def _head_difference(fitted: Fitted, x: np.ndarray, seed: int) -> float:
     """The model alone, on rows of the run and on rows that lie exactly on, just below and just above tree thresholds; batch 1 against many."""
-    vector = argument(Tensor(np.float32, ("asset", x.shape[1])))
-    output = fitted.head(vector)[fitted.output]
+    known = fitted.assets[:1]  # any one: the head is the same for all
+    start = fitted.memory0(known or [""])[:, fitted.features.slots :]
+    vector, present = argument(Tensor(np.float32, ("asset", x.shape[1]))), argument(Tensor(np.bool_, ("asset",)))
+    memory = argument(Tensor(np.float64, ("asset", fitted.slots)))
+    said, kept = fitted.head(vector, present, memory)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    graph = onnxruntime.InferenceSession(build({"x": vector}, {"y": output}).SerializeToString(), options)
+    model = build({"x": vector, "present": present, "memory": memory}, {"y": said[fitted.output], "kept": kept})
+    graph = onnxruntime.InferenceSession(model.SerializeToString(), options)
+
+    def score(part: np.ndarray) -> np.ndarray:
+        given = {"x": part, "present": np.ones(len(part), bool), "memory": np.repeat(start, len(part), axis=0)}
+        return np.asarray(graph.run(["y"], given)[0]).reshape(len(part), -1)
+
     rng = np.random.default_rng(seed)
     rows = x[rng.choice(len(x), min(len(x), 500), replace=False)].copy()
-    rows = np.concatenate([rows, _on_thresholds(fitted.model, rows, rng)])
-    batched = graph.run(None, {"x": rows})[0].reshape(len(rows), -1)
-    single = np.concatenate([graph.run(None, {"x": r[None]})[0].reshape(1, -1) for r in rows[:64]])
+    rows = np.concatenate([rows, _on_thresholds(fitted.model.model, rows, rng)])
+    batched, single = score(rows), np.concatenate([score(r[None]) for r in rows[:64]])
     point = 1 if fitted.output == "rul" else 0
-    return max(_relative(batched[:, point], fitted.verdict(rows)), _relative(single[:, point], batched[:64, point]))
+    # each row is the first of an asset of its own: no running mean reaches from one to the next
+    alone = np.array([f"row {i}" for i in range(len(rows))])
+    model_says = fitted.stand_in(alone.tolist(), known[0] if known else "").verdict_of(rows, alone, np.ones(len(rows), bool))
+    return max(_relative(batched[:, point], model_says), _relative(single[:, point], batched[:64, point]))
 
 
 def _on_thresholds(model: Model, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -21,6 +21,7 @@ class Model(ABC):
         task: `rul` (scores are capped remaining useful life in the life unit) or `anomaly` (scores are distances from normal,
             higher = worse, fitted on healthy ticks).
         exact: whether its nodes give the very bits of `score`, after rounding to float32.
+        smooth: half-life in ticks of the running mean that a score of the task `anomaly` passes through; 0 = none.
 
     Example:
         >>> class Mean(Model):
@@ -39,6 +40,7 @@ class Model(ABC):
 
     task: str
     exact: bool = False
+    smooth: float = 0.0
 
     @abstractmethod
     def fit(self, x: np.ndarray, y: np.ndarray, asset: np.ndarray) -> None:
@@ -59,3 +61,14 @@ class Model(ABC):
     @abstractmethod
     def to_onnx(self, features: Var) -> Var:
         """Nodes from features float32 [asset, feature] to scores float64 [asset]."""
+
+    def constants(self) -> dict[str, np.ndarray]:
+        """Learnt numbers by name, float64, for a model that can be fitted on each asset apart; none where one model serves a fleet.
+
+        They may differ in shape from asset to asset: zeros behind them must change nothing.
+        """
+        return {}
+
+    def nodes(self, features: Var, constants: dict[str, Var]) -> Var:
+        """As `to_onnx`, with each asset's own constants, float64 [asset, ...]."""
+        raise NotImplementedError(f"{type(self).__name__} has no constants of an asset")

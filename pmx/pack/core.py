@@ -25,15 +25,15 @@ GOLDEN_ASSETS, GOLDEN_STEPS = 4, 120
 def core_files(fitted: Fitted, policy: Policy, protocol: Protocol, name: str, show_features: bool = False) -> dict[str, bytes]:
     """The core files of a fitted candidate as bytes; with `show_features` the graph also gives the features, for parity alone."""
     contract, hop = fitted.features.contract_, 1
-    graph = step_graph(fitted.features, hop, fitted.head, show_features)
+    graph = step_graph(fitted.features, hop, fitted.head, fitted.slots, show_features)
     check_acyclic(graph)
     spec = Spec(
         name,
-        fitted.model.task,
+        fitted.task,
         contract,
         fitted.features.rows,
         hop,
-        fitted.features.slots,
+        fitted.features.slots + fitted.slots,
         (fitted.output, "contribution"),
         protocol.cap,
         protocol.horizon,
@@ -42,15 +42,21 @@ def core_files(fitted: Fitted, policy: Policy, protocol: Protocol, name: str, sh
     files = {
         "model.onnx": graph,
         "policy.json": to_json(policy.to_json()),
-        "memory0.npz": to_npz({"default": np.zeros((1, fitted.features.slots))}),
+        "memory0.npz": to_npz(_memory0(fitted)),
         "spec.json": to_json(spec.to_json()),
         "golden.npz": b"",
     }
-    values = golden_readings(fitted.features, contract)
-    played = replay_ticks(Bundle(files, ""), golden_ticks(values))
+    values, packed = golden_readings(fitted.features, contract), Bundle(files, "")
+    played = replay_ticks(packed, golden_ticks(values, packed))
     outputs = {n: np.stack(played.outputs[n]) for n in spec.outputs}
     files["golden.npz"] = to_npz({"values": values, "standing": np.stack(played.standing), **outputs})
     return files
+
+
+def _memory0(fitted: Fitted) -> dict[str, np.ndarray]:
+    """One default row, and a row for each asset that has constants of its own."""
+    start = {"default": fitted.memory0([""])}
+    return start | ({"assets": np.array(fitted.assets), "rows": fitted.memory0(fitted.assets)} if fitted.assets else {})
 
 
 def pack(folder: Path, fitted: Fitted, policy: Policy, protocol: Protocol, name: str) -> str:
@@ -78,11 +84,14 @@ def golden_readings(features: FeatureSet, contract: Contract, seed: int = 0) -> 
     shape = (GOLDEN_ASSETS, GOLDEN_STEPS)
     regime = np.repeat(rng.integers(0, len(n.centre_), (GOLDEN_ASSETS, GOLDEN_STEPS // 10)), 10, axis=1)
     drift = np.linspace(0, 1, GOLDEN_STEPS)[None, :, None] ** 2 * 2.0 * np.arange(GOLDEN_ASSETS)[:, None, None]
+    own = [n.own_[a] for a in sorted(n.own_)][:GOLDEN_ASSETS]  # the golden assets stand in for the first known ones
+    mean, scale = np.stack([own[i] if i < len(own) else np.stack([n.mean_, n.scale_]) for i in range(GOLDEN_ASSETS)], 1)
+    each = np.arange(GOLDEN_ASSETS)[:, None]
     z = rng.normal(size=(*shape, len(n.channels_))) + drift * rng.choice([-1.0, 1.0], len(n.channels_))
     readings = np.zeros((*shape, len(contract.channels)))
-    spread = np.where(np.isinf(n.scale_), 0.0, n.scale_)
+    spread = np.where(np.isinf(scale), 0.0, scale)
     names = contract.names
-    readings[..., [names.index(c) for c in n.channels_]] = n.mean_[regime] + spread[regime] * z
+    readings[..., [names.index(c) for c in n.channels_]] = mean[each, regime] + spread[each, regime] * z
     lost = rng.random(readings.shape) < 0.05
     readings[..., [names.index(c) for c in n.settings_]] = n.centre_[regime]
     lost[..., [names.index(c) for c in n.settings_]] = False

@@ -2,17 +2,57 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import copy
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import polars as pl
 import spox.opset.ai.onnx.v20 as op
 from spox import Var
 
+from pmx.alarm.score import score_of
 from pmx.feature.features import FeatureSet
-from pmx.model import Model
+from pmx.feature.view import const, cut
+from pmx.model.scope import Scoped
 
-RANKS = 1000  # quantiles kept of the healthy scores: an anomaly score is known to a thousandth
+RANKS = 1000  # quantiles kept of the healthy ratios: within them an anomaly score is known to a thousandth
+LEVEL = 0.95  # share of healthy validation ticks whose score stays below the healthy level
+FLEET = ""  # the asset whose level holds for all
+
+
+@dataclass(frozen=True)
+class Healthy:
+    """What healthy scores look like on ticks that were not fitted on.
+
+    Attributes:
+        level: asset -> the score that most of its healthy ticks stay below; `FLEET` alone where one level holds for all.
+        ratios: scores of healthy ticks over the level of their asset, sorted float64 [rank].
+
+    Example:
+        >>> healthy = Healthy.of(np.array([1.0, 2.0, 30.0, 50.0]), np.array(["A", "A", "B", "B"]), each=True)
+        >>> {asset: round(level, 2) for asset, level in healthy.level.items()}
+        {'A': 1.95, 'B': 49.0}
+    """
+
+    level: dict[str, float]
+    ratios: np.ndarray
+
+    @staticmethod
+    def of(score: np.ndarray, asset: np.ndarray, each: bool) -> Healthy:
+        """From healthy validation scores float64 [row] without NaN; with `each` every asset gets a level of its own."""
+        level = {str(a): _level(score[asset == a]) for a in np.unique(asset)} if each else {FLEET: _level(score)}
+        ratio = np.sort(score / np.array([level.get(str(a), level.get(FLEET, np.nan)) for a in asset]))
+        ratio = ratio if len(ratio) <= RANKS else np.quantile(ratio, np.linspace(0, 1, RANKS))
+        ratio[-1] = max(ratio[-1], 1e-12)
+        return Healthy(level, ratio)
+
+    def levels(self, asset: np.ndarray) -> np.ndarray:
+        """The level of each row's asset, float64 [row]; NaN for an asset that has none."""
+        return np.array([self.level.get(FLEET, self.level.get(str(a), np.nan)) for a in asset], np.float64)
+
+
+def _level(score: np.ndarray) -> float:
+    return max(float(np.quantile(score, LEVEL)), 1e-12)
 
 
 @dataclass(frozen=True)
@@ -23,52 +63,127 @@ class Fitted:
         name: of the candidate.
         features, model: fitted.
         cap: largest RUL stated, in the life unit.
+        healthy: what an anomaly score is measured by; None for the task `rul`.
         used: `asset`, `tick` of every tick that normalisation or model was fitted on.
-        healthy: sorted healthy validation scores float64 [rank] that an anomaly score is ranked in; empty for the task `rul`.
     """
 
     name: str
     features: FeatureSet
-    model: Model
+    model: Scoped
     cap: float
-    healthy: np.ndarray
+    healthy: Healthy | None = None
     used: pl.DataFrame = field(default_factory=pl.DataFrame)
+
+    @property
+    def task(self) -> str:
+        return self.model.model.task
 
     @property
     def output(self) -> str:
         """The verdict output that the alarm watches."""
-        return "rul" if self.model.task == "rul" else "anomaly_score"
+        return "rul" if self.task == "rul" else "anomaly_score"
 
-    def verdict(self, x: np.ndarray) -> np.ndarray:
-        """That output offline, float32 [row], from features float32 [row, feature]."""
-        return to_verdict(self.model.score(x), self.model.task, self.cap, self.healthy)
+    def verdict(self, ticks: pl.DataFrame) -> np.ndarray:
+        """That output offline, float32 [row], of ticks; each asset's must be complete and in order."""
+        return self.verdict_of(self.table(ticks), ticks["asset"].to_numpy(), self.features.seen(ticks))
+
+    def verdict_of(self, x: np.ndarray, asset: np.ndarray, seen: np.ndarray) -> np.ndarray:
+        """The same from features float32 [row, feature], their assets and whether the tick has a value, bool [row]."""
+        score = self.model.score(x, asset)
+        if self.task == "rul":
+            return np.clip(score, 0.0, self.cap).astype(np.float32)
+        assert self.healthy is not None
+        score = smoothed(np.where(seen, score, np.nan), asset, self.model.model.smooth)
+        return score_of(score / self.healthy.levels(asset), self.healthy.ratios).astype(np.float32)
 
     def table(self, ticks: pl.DataFrame) -> np.ndarray:
         """Features of ticks on the Polars path, float32 [row, feature]."""
         return self.features.table(ticks)
 
-    def head(self, features: Var) -> dict[str, Var]:
-        """The graph's verdict outputs from features float32 [asset, feature]."""
-        score = op.unsqueeze(self.model.to_onnx(features), op.const([1]))
-        if self.model.task == "rul":
+    @property
+    def assets(self) -> list[str]:
+        """The assets that have constants of their own."""
+        return sorted(self.features.normalise_.own_)
+
+    def stand_in(self, names: list[str], asset: str) -> Fitted:
+        """The same, where assets of these names have the constants of `asset`."""
+        if asset not in self.assets:
+            return self
+        normalise = _with_own(self.features, names, asset)
+        own = self.model.own | {n: self.model.own[asset] for n in names if asset in self.model.own}
+        assert self.healthy is not None
+        level = self.healthy.level | {n: self.healthy.level[asset] for n in names if asset in self.healthy.level}
+        return replace(self, features=normalise, model=replace(self.model, own=own), healthy=replace(self.healthy, level=level))
+
+    # ---- the graph's head and its part of the memory: sum and weight of the running mean, level, the model's constants
+
+    @property
+    def _own_level(self) -> bool:
+        return self.healthy is not None and FLEET not in self.healthy.level
+
+    @property
+    def _mean_slots(self) -> int:
+        return 2 if self.task == "anomaly" and self.model.model.smooth else 0
+
+    @property
+    def slots(self) -> int:
+        """Memory values per asset behind those of the features."""
+        return self._mean_slots + int(self._own_level) + self.model.slots
+
+    def memory0(self, assets: list[str]) -> np.ndarray:
+        """Memory of these assets before their first tick, float64 [asset, M]; NaN for constants of an asset that has none."""
+        parts = [self.features.memory0(assets), np.zeros((len(assets), self._mean_slots))]
+        if self._own_level and self.healthy is not None:
+            parts.append(self.healthy.levels(np.array(assets, object))[:, None])
+        return np.concatenate([*parts, self.model.memory0(assets)], axis=1)
+
+    def head(self, features: Var, present: Var, memory: Var) -> tuple[dict[str, Var], Var]:
+        """The graph's verdict outputs and the next memory, of features float32 [asset, feature], whether the newest reading has a
+        value, bool [asset], and memory float64 [asset, slots].
+        """
+        mean, own = cut(memory, 0, self._mean_slots, 1), cut(memory, self._mean_slots, self.slots, 1)
+        constants = cut(own, int(self._own_level), int(self._own_level) + self.model.slots, 1)
+        score = op.unsqueeze(self.model.nodes(features, constants), op.const([1]))
+        if self.task == "rul":
             limited = op.max([op.min([score, op.const(self.cap, np.float64)]), op.const(0.0, np.float64)])
             point = op.cast(limited, to=np.float32)
             none = op.add(op.mul(point, op.const(np.float32(0))), op.const(np.float32(np.nan)))  # lower and upper: no interval yet
-            return {"rul": op.concat([none, point, none], axis=1)}
-        above = op.cast(op.greater_or_equal(score, op.const(self.healthy)), to=np.float64)
-        rank = op.div(op.reduce_sum(above, op.const([1]), keepdims=0), op.const(float(len(self.healthy)), np.float64))
-        return {"anomaly_score": op.cast(rank, to=np.float32)}
+            return {"rul": op.concat([none, point, none], axis=1)}, memory
+        assert self.healthy is not None
+        score = op.where(op.unsqueeze(present, op.const([1])), score, const(np.nan))
+        if self._mean_slots:
+            score, mean = _running_mean(score, mean, self.model.model.smooth)
+        level = cut(own, 0, 1, 1) if self._own_level else const(self.healthy.level[FLEET])
+        ratio, healthy = op.div(score, level), self.healthy.ratios
+        tail, largest = 1 / (len(healthy) + 1), const(healthy[-1])
+        above = op.cast(op.greater_or_equal(ratio, const(healthy)), to=np.float64)
+        rank = op.mul(op.reduce_sum(above, op.const([1]), keepdims=1), const(tail))
+        beyond = op.sub(const(1.0), op.mul(const(tail), op.div(largest, ratio)))
+        verdict = op.where(op.isnan(ratio), const(np.nan), op.where(op.greater(ratio, largest), beyond, rank))
+        return {"anomaly_score": op.cast(op.squeeze(verdict, op.const([1])), to=np.float32)}, op.concat([mean, own], axis=1)
 
 
-def to_verdict(score: np.ndarray, task: str, cap: float, healthy: np.ndarray) -> np.ndarray:
-    """Model scores float64 [row] as the verdict output float32 [row]: RUL within [0, cap], or the rank among healthy scores."""
-    if task == "rul":
-        return np.clip(score, 0.0, cap).astype(np.float32)
-    ranked = np.where(np.isnan(score), np.nan, np.searchsorted(healthy, score, side="right") / len(healthy))
-    return ranked.astype(np.float32)
+def _with_own(features: FeatureSet, names: list[str], asset: str) -> FeatureSet:
+    """The fitted feature set, where assets of these names have the constants of `asset`."""
+    given = copy.copy(features)
+    given.normalise_ = copy.copy(features.normalise_)
+    given.normalise_.own_ = features.normalise_.own_ | dict.fromkeys(names, features.normalise_.own_[asset])
+    return given
 
 
-def ranks(scores: np.ndarray) -> np.ndarray:
-    """At most `RANKS` quantiles of healthy scores, sorted."""
-    scores = np.sort(scores[~np.isnan(scores)])
-    return scores if len(scores) <= RANKS else np.quantile(scores, np.linspace(0, 1, RANKS))
+def _running_mean(score: Var, memory: Var, half_life: float) -> tuple[Var, Var]:
+    """Score and memory float64 [asset, 1] and [asset, 2] after this step; a missing score leaves the memory as it was, and stays missing."""
+    missing = op.isnan(score)
+    keep = op.where(missing, const(1.0), const(0.5 ** (1 / half_life)))
+    total = op.add(op.mul(cut(memory, 0, 1, 1), keep), op.where(missing, const(0.0), score))
+    weight = op.add(op.mul(cut(memory, 1, 2, 1), keep), op.where(missing, const(0.0), const(1.0)))
+    return op.where(missing, score, op.div(total, weight)), op.concat([total, weight], axis=1)
+
+
+def smoothed(score: np.ndarray, asset: np.ndarray, half_life: float) -> np.ndarray:
+    """Running mean of each asset's scores, float64 [row], weights halved every `half_life` ticks that have one; NaN stays NaN."""
+    if not half_life:
+        return score
+    column = pl.DataFrame({"asset": asset, "score": score}).with_columns(pl.col("score").fill_nan(None))
+    mean = pl.col("score").ewm_mean(half_life=half_life, ignore_nulls=True).over("asset")
+    return column.select(pl.when(pl.col("score").is_not_null()).then(mean)).to_series().fill_null(np.nan).to_numpy()

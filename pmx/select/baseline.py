@@ -13,6 +13,8 @@ from pmx.evaluate.protocol import Protocol, Truth
 from pmx.select.limits import set_limits
 from pmx.select.training import Training
 
+QUARTER = 0.25  # of an asset's test part, after which the clock alarms
+
 
 @dataclass(frozen=True)
 class Baseline:
@@ -22,15 +24,18 @@ class Baseline:
         name: of the row.
         rul: per test asset float64 [time] in the life unit; None = it states none.
         standing: per test asset bool [time]; None = it raises no alarm.
+        score: per test asset float64 [time], higher = worse, with the limit at 1; None = it gives none.
     """
 
     name: str
-    rul: list[np.ndarray] | None
-    standing: list[np.ndarray] | None
+    rul: list[np.ndarray] | None = None
+    standing: list[np.ndarray] | None = None
+    score: list[np.ndarray] | None = None
 
 
 def baselines(training: Training, tick: list[np.ndarray], truth: Truth, protocol: Protocol, alarm: KofN) -> list[Baseline]:
-    """`age only` (mean life left at that age, alarm limits set on the training lives), `constant`, `always alarm`.
+    """`age only` (mean life left at that age, alarm limits set on the training lives), `constant`, `always alarm`; the first two
+    where a failure is known.
 
     Args:
         tick: per test asset int64 [time], the ticks that were scored.
@@ -38,6 +43,9 @@ def baselines(training: Training, tick: list[np.ndarray], truth: Truth, protocol
     """
     length, known = training.contract.tick, training.truth
     failed = ~np.isnan(known.failed_at)
+    always = Baseline("always alarm", standing=[np.ones(len(t), bool) for t in tick])
+    if not failed.any():
+        return [always]
     lives = Lives(np.where(failed, known.failed_at, known.seen) - known.born, failed)
     cap = protocol.cap / length
 
@@ -52,8 +60,32 @@ def baselines(training: Training, tick: list[np.ndarray], truth: Truth, protocol
     by_age = left(tick, truth)
     life = training.labels.capped(protocol.cap)
     mean = float(np.mean(life[~np.isnan(life)])) if not np.isnan(life).all() else np.nan
-    return [
-        Baseline("age only", by_age, alarms(policy, by_age)),
-        Baseline("constant", [np.full(len(t), mean) for t in tick], None),
-        Baseline("always alarm", None, [np.ones(len(t), bool) for t in tick]),
-    ]
+    return [Baseline("age only", by_age, alarms(policy, by_age)), Baseline("constant", [np.full(len(t), mean) for t in tick]), always]
+
+
+def detectors(score: list[np.ndarray], limit: float, tick: list[np.ndarray], truth: Truth, seed: int) -> list[Baseline]:
+    """`always alarm`, `clock` (from the end of the first quarter of each asset's test part on) and `random score`, which alarms on as
+    many readings as the winner. They say something wherever the winner's score does.
+
+    Args:
+        score, limit: the winner's, per test asset float [time].
+        tick: per test asset int64 [time].
+        truth: of the test assets.
+    """
+    rng, made = np.random.default_rng(seed), []
+    told = np.concatenate([s[(at >= begins) & ~np.isnan(s)] for s, at, begins in zip(score, tick, truth.begins, strict=True)])
+    share = float(np.mean(told >= limit)) if len(told) else 0.0
+    clocks = []
+    for at, begins in zip(tick, truth.begins, strict=True):
+        tested = at[at >= begins]
+        clocks.append(at >= (np.quantile(tested, QUARTER) if len(tested) else np.inf))
+    # uniform on [share, 1 + share): as large a part of it lies at or above 1 as the winner raises
+    chance = [rng.uniform(share, 1 + share, len(s)) for s in score]
+    for name, values in (
+        ("always alarm", [np.ones(len(s)) for s in score]),
+        ("clock", [c.astype(float) for c in clocks]),
+        ("random score", chance),
+    ):
+        heard = [np.where(np.isnan(s), np.nan, v) for s, v in zip(score, values, strict=True)]
+        made.append(Baseline(name, standing=[v >= 1 for v in values], score=heard))
+    return made

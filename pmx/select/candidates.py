@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,16 +9,17 @@ import numpy as np
 import polars as pl
 
 from pmx.alarm.policy import KofN
-from pmx.alarm.state import Policy
+from pmx.alarm.score import score_of
+from pmx.alarm.state import Policy, evidence
 from pmx.contract import DataError, UsageError
 from pmx.evaluate.protocol import Protocol
 from pmx.feature.features import FeatureSet
 from pmx.model import Model
-from pmx.pack.fitted import Fitted, ranks, to_verdict
+from pmx.model.scope import Scoped
+from pmx.pack.fitted import Fitted, Healthy, smoothed
 from pmx.select.limits import set_limits
 from pmx.select.training import Training
 from pmx.window.label import enter_mid_life, pseudo_test
-from pmx.window.split import Split
 
 Tell = Callable[[str, int, int], None]  # what, done, in all
 
@@ -31,7 +31,7 @@ class Trial:
     Attributes:
         name: of the candidate.
         model: not fitted.
-        healthy: sorted healthy out-of-fold scores (task `anomaly`), else empty.
+        healthy: what healthy out-of-fold scores look like; None for the task `rul`.
         policy: the alarm limits set on its out-of-fold verdicts.
         metrics: `validation/...`, rates as fractions.
         value: what the choice goes by, higher = better.
@@ -39,7 +39,7 @@ class Trial:
 
     name: str
     model: Model
-    healthy: np.ndarray
+    healthy: Healthy | None
     policy: Policy
     metrics: dict[str, float]
     value: float
@@ -55,73 +55,105 @@ def task_of(models: dict[str, Model]) -> str:
 
 
 def out_of_fold(
-    models: dict[str, Model], features: FeatureSet, training: Training, split: Split, protocol: Protocol, tell: Tell
+    models: dict[str, Model], features: FeatureSet, training: Training, protocol: Protocol, tell: Tell
 ) -> dict[str, np.ndarray]:
     """Scores of every training tick by a model that did not see its fold, float64 [row] per candidate; NaN where no fold predicts.
 
-    The normalisation is fitted inside each fold too.
+    The normalisation is fitted inside each fold too. A tick without any reading is not fitted on, and has no anomaly score.
     """
     task = task_of(models)
     training.usable(task, protocol)  # refused here, before anything is fitted
     scores = {name: np.full(len(training.ticks), np.nan) for name in models}
-    folds = split.validation(training.ticks, training.by)
+    folds = training.folds()
     for i, (fit, validate) in enumerate(folds):
         rows, target = training.fold(fit, validate, task, protocol)
+        fitted_features = features.fit(training.ticks.filter(pl.Series(fit)), training.contract, training.each)
+        seen = fitted_features.seen(training.ticks)
+        rows = rows & seen
         if not rows.any():
             raise DataError(
                 f"fold {i + 1} of {len(folds)}: no tick has a label to fit on -> fewer window.folds, or a history with more failures"
             )
-        x = features.fit(training.ticks.filter(pl.Series(fit)), training.contract).table(training.ticks)
+        x = fitted_features.table(training.ticks)
+        shown = validate & seen if task == "anomaly" else validate
         for j, (name, model) in enumerate(models.items()):
             tell(f"fold {i + 1} of {len(folds)}: {name}", i * len(models) + j, len(folds) * len(models))
-            fitted = copy.deepcopy(model)
-            fitted.fit(x[rows], target[rows], training.asset[rows])
-            scores[name][validate] = fitted.score(x[validate])
+            fitted = Scoped.fit(model, x[rows], target[rows], training.asset[rows], training.each)
+            scores[name][shown] = fitted.score(x[shown], training.asset[shown])
     tell("folds", len(folds) * len(models), len(folds) * len(models))
     return scores
 
 
 def try_out(name: str, model: Model, scores: np.ndarray, training: Training, protocol: Protocol, alarm: KofN, seed: int) -> Trial:
     """Judges a candidate by its out-of-fold scores, and sets its alarm limits on them."""
-    length, asset = training.contract.tick, training.asset
-    healthy = ranks(scores[training.labels.healthy(protocol.horizon)]) if model.task == "anomaly" else np.empty(0)
-    if model.task == "anomaly" and not len(healthy):
-        raise DataError(
-            f"validation has no tick that is surely healthy for {protocol.horizon:g} more {training.contract.life_unit} "
-            "-> shorten evaluate.horizon, or take more data"
-        )
-    verdict = to_verdict(scores, model.task, protocol.cap, healthy)
-    rows = [np.flatnonzero(asset == a) for a in training.truth.assets]
-    family = alarm.family("rul" if model.task == "rul" else "anomaly_score", protocol.horizon, protocol.cap)
-    tick = training.ticks["tick"].to_numpy()
+    if model.task == "rul":
+        healthy, verdict = None, np.clip(scores, 0.0, protocol.cap).astype(np.float32)
+    else:
+        healthy, verdict = _healthy(model, scores, training, protocol)
+    output, ratios = ("rul", None) if healthy is None else ("anomaly_score", healthy.ratios)
+    rows = [np.flatnonzero(training.asset == a) for a in training.truth.assets]
+    tick, readings = training.ticks["tick"].to_numpy(), training.ticks.select(training.contract.names).to_numpy()
+    heard = evidence(verdict, readings)
+    family = alarm.family(output, protocol.horizon, protocol.cap, ratios)
     policy, counts = set_limits(
-        family, [verdict[r] for r in rows], [tick[r] for r in rows], training.truth, protocol, length, alarm.most_false
+        family, [heard[r] for r in rows], [tick[r] for r in rows], training.truth, protocol, training.contract.tick, alarm.most_false
     )
+    if ratios is not None and not counts.counted.any():  # nothing to choose a limit by
+        policy = alarm.at(alarm.margin, ratios)
     metrics = {
         "validation/event_recall": counts.recall()[0],
         "validation/n_failures": float(counts.counted.sum()),
         "validation/false_alarms_per_asset": float(counts.false.sum() / len(training.truth.assets)),
         "validation/raise_at": policy.raise_at,
     }
-    value = (
-        np.nan_to_num(metrics["validation/event_recall"]) - metrics["validation/false_alarms_per_asset"]
-    )  # nothing to catch: the quieter one
     if model.task == "rul":
-        target = training.labels.capped(protocol.cap)
-        if np.isnan(training.labels.rul).all():
-            raise DataError("no training asset failed -> a model of the task anomaly, or a history with failures")
-        cuts = pseudo_test(asset, training.labels.rul / length, seed)
-        cuts = cuts[~np.isnan(verdict[cuts])]
-        if not len(cuts):
-            raise DataError(
-                "no training asset is long enough to validate on: 20 ticks of history and 5 to 150 ticks of life left are needed"
-            )
-        error = verdict[cuts] - target[cuts]
-        every = (verdict - target)[~np.isnan(verdict) & ~np.isnan(target)]
-        metrics["validation/rmse_cut_capped"] = float(np.sqrt(np.mean(error**2)))
-        metrics["validation/rmse_all_capped"] = float(np.sqrt(np.mean(every**2)))
+        metrics |= _life_errors(verdict, training, protocol, seed)
         value = -metrics["validation/rmse_cut_capped"]
+    elif counts.counted.any():
+        value = metrics["validation/event_recall"] - metrics["validation/false_alarms_per_asset"]
+    else:
+        value = 0.0  # without a failure nothing tells candidates apart: the first listed is taken
     return Trial(name, model, healthy, policy, {k: v for k, v in metrics.items() if not np.isnan(v)}, value)
+
+
+def _healthy(model: Model, scores: np.ndarray, training: Training, protocol: Protocol) -> tuple[Healthy, np.ndarray]:
+    """What healthy scores look like, and the validation verdicts float32 [row] that follow."""
+    asset, looked = training.asset, training.nearest()
+    fine = training.healthy(protocol) & looked
+    near = smoothed(np.where(looked, scores, np.nan), asset, model.smooth)  # begins with these ticks, as no other model's scores belong in
+    fine &= _warm(near, asset, model.smooth)
+    if not fine.any():
+        raise DataError(
+            f"validation has no tick that is surely healthy for {protocol.horizon:g} more {training.contract.life_unit} "
+            "-> shorten evaluate.horizon, or take more data"
+        )
+    healthy = Healthy.of(near[fine], asset[fine], training.each)
+    ratio = smoothed(scores, asset, model.smooth) / healthy.levels(asset)
+    return healthy, score_of(ratio, healthy.ratios).astype(np.float32)
+
+
+def _warm(score: np.ndarray, asset: np.ndarray, half_life: float) -> np.ndarray:
+    """Where a running mean has seen two half-lives of scores (at most half of what its asset has), bool [row]."""
+    seen = pl.DataFrame({"asset": asset, "seen": ~np.isnan(score)})
+    count, total = pl.col("seen").cum_sum().over("asset"), pl.col("seen").sum().over("asset")
+    return seen.select(pl.col("seen") & (count > pl.min_horizontal(pl.lit(2 * half_life), total / 2))).to_series().to_numpy()
+
+
+def _life_errors(verdict: np.ndarray, training: Training, protocol: Protocol, seed: int) -> dict[str, float]:
+    """Errors of validation RUL float32 [row]: at pseudo-test cuts, and at all ticks."""
+    length, target = training.contract.tick, training.labels.capped(protocol.cap)
+    if np.isnan(training.labels.rul).all():
+        raise DataError("no training asset failed -> a model of the task anomaly, or a history with failures")
+    cuts = pseudo_test(training.asset, training.labels.rul / length, seed)
+    cuts = cuts[~np.isnan(verdict[cuts])]
+    if not len(cuts):
+        raise DataError("no training asset is long enough to validate on: 20 ticks of history and 5 to 150 ticks of life left are needed")
+    error = verdict[cuts] - target[cuts]
+    every = (verdict - target)[~np.isnan(verdict) & ~np.isnan(target)]
+    return {
+        "validation/rmse_cut_capped": float(np.sqrt(np.mean(error**2))),
+        "validation/rmse_all_capped": float(np.sqrt(np.mean(every**2))),
+    }
 
 
 def choose(trials: list[Trial]) -> Trial:
@@ -132,9 +164,9 @@ def choose(trials: list[Trial]) -> Trial:
 def refit(trial: Trial, features: FeatureSet, training: Training, protocol: Protocol) -> Fitted:
     """The trial's model on the whole training part."""
     usable, target = training.usable(trial.model.task, protocol)
-    fitted_features = features.fit(training.ticks, training.contract)
-    model = copy.deepcopy(trial.model)
-    model.fit(fitted_features.table(training.ticks)[usable], target[usable], training.asset[usable])
+    fitted_features = features.fit(training.ticks.filter(pl.Series(training.fits)), training.contract, training.each)
+    usable = usable & fitted_features.seen(training.ticks)
+    model = Scoped.fit(trial.model, fitted_features.table(training.ticks)[usable], target[usable], training.asset[usable], training.each)
     used = pl.concat([fitted_features.fitted_on_, training.ticks.filter(pl.Series(usable)).select("asset", "tick")]).unique()
     return Fitted(trial.name, fitted_features, model, protocol.cap, trial.healthy, used)
 
@@ -142,8 +174,9 @@ def refit(trial: Trial, features: FeatureSet, training: Training, protocol: Prot
 def refit_without_age(trial: Trial, features: FeatureSet, training: Training, protocol: Protocol, seed: int) -> Fitted:
     """The same for an asset of unknown age: no kernel that reads it, and training histories that begin at random mid-life cuts."""
     usable, target = training.usable(trial.model.task, protocol)
-    fitted_features = features.without_age().fit(training.ticks, training.contract)
+    fitted_features = features.without_age().fit(training.ticks.filter(pl.Series(training.fits)), training.contract)
+    usable = usable & fitted_features.seen(training.ticks)
     entered, row = enter_mid_life(training.ticks, seed)
-    model, rows = copy.deepcopy(trial.model), usable[row]
-    model.fit(fitted_features.table(entered)[rows], target[row][rows], training.asset[row][rows])
+    rows = usable[row]
+    model = Scoped.fit(trial.model, fitted_features.table(entered)[rows], target[row][rows], training.asset[row][rows], False)
     return Fitted(trial.name, fitted_features, model, protocol.cap, trial.healthy, fitted_features.fitted_on_)

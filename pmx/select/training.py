@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from pmx.align import tick_of
 from pmx.contract import BLANKS, Contract, DataError, refusal_text, shown
 from pmx.evaluate.protocol import Protocol, Truth
 from pmx.source import History
 from pmx.window.label import Labels, ends_of, label
-from pmx.window.split import Division
+from pmx.window.split import Division, Split
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,9 @@ class Training:
         events: what was known when the training part ended.
         contract: of the readings.
         by: `asset` or `time`, how the test part was split off.
+        split: folds it for validation.
+        fits: bool [row], the ticks that are fitted on; the others, of calibration runs, set limits alone.
+        each: whether constants are fitted for each asset apart.
     """
 
     ticks: pl.DataFrame
@@ -33,6 +37,9 @@ class Training:
     events: pl.DataFrame
     contract: Contract
     by: str
+    split: Split
+    fits: np.ndarray
+    each: bool = False
 
     @property
     def asset(self) -> np.ndarray:
@@ -41,13 +48,14 @@ class Training:
     def usable(self, task: str, protocol: Protocol) -> tuple[np.ndarray, np.ndarray]:
         """Which ticks a task fits on, bool [row], and their targets, float64 [row]: capped RUL where known; healthy ticks for an anomaly."""
         usable, target = _usable(self.labels, task, protocol)
+        usable = usable & self.fits
         if not usable.any():
             raise DataError(f"no training tick has a label for the task {task} -> check the events, or choose a model of another task")
         return usable, target
 
     def fold(self, fit: np.ndarray, validate: np.ndarray, task: str, protocol: Protocol) -> tuple[np.ndarray, np.ndarray]:
         """The same for one fold, given its bool masks [row]: under a split by time, with the labels that were known when its fit part ended."""
-        if self.by == "asset":
+        if self.by == "asset" or not self.fits.all():
             usable, target = self.usable(task, protocol)
         else:
             own, tested = self.ticks.filter(pl.Series(fit)), self.ticks.filter(pl.Series(validate))["asset"]
@@ -56,8 +64,21 @@ class Training:
             usable[fit], target[fit] = _usable(known, task, protocol)
         return fit & usable, target
 
+    def folds(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Pairs of bool masks [row], those to fit on and those to predict: the split's, or the calibration runs where there are any."""
+        return self.split.validation(self.ticks, self.by) if self.fits.all() else [(self.fits, ~self.fits)]
+
+    def nearest(self) -> np.ndarray:
+        """bool [row]: the ticks whose validation tells most of the refit. Of blocks in time the last, which was fitted on most."""
+        folds = self.folds()
+        return folds[-1][1] if self.by == "time" else np.any([validate for _, validate in folds], 0)
+
+    def healthy(self, protocol: Protocol) -> np.ndarray:
+        """bool [row]: ticks that count as healthy."""
+        return _usable(self.labels, "anomaly", protocol)[0]
+
     @staticmethod
-    def of(ticks: pl.DataFrame, division: Division, history: History) -> Training:
+    def of(ticks: pl.DataFrame, division: Division, history: History, split: Split, each: bool = False) -> Training:
         """The training part of a history's ticks; under a split by time, orders written after it ended are not known yet."""
         _refuse_strangers(history.events, history)
         own, events = ticks.filter(pl.Series(division.train)), history.events
@@ -65,12 +86,16 @@ class Training:
             events = _known_then(events, own, ticks.filter(pl.Series(division.test))["asset"], history.contract)
         labels = label(own, events, history.contract)
         happened = truth(own, events, history.contract, np.ones(len(own), bool))
-        return Training(own, labels, happened, events, history.contract, division.by)
+        fits = ~own["asset"].is_in(sorted(history.calibration)).to_numpy()
+        return Training(own, labels, happened, events, history.contract, division.by, split, fits, each)
 
 
 def _usable(labels: Labels, task: str, protocol: Protocol) -> tuple[np.ndarray, np.ndarray]:
     target = labels.capped(protocol.cap)
-    return (~np.isnan(target) if task == "rul" else labels.healthy(protocol.horizon)), target
+    if task == "rul":
+        return ~np.isnan(target), target
+    # where no failure is on record at all, none is known to come: every tick counts as healthy
+    return (labels.at_least >= 0 if np.isnan(labels.rul).all() else labels.healthy(protocol.horizon)), target
 
 
 def _refuse_strangers(events: pl.DataFrame, history: History) -> None:
@@ -96,10 +121,11 @@ def _known_then(events: pl.DataFrame, own: pl.DataFrame, tested: pl.Series, cont
     return dated.filter(pl.col("known") <= pl.col("until").fill_null(fleet)).drop("known", "until")
 
 
-def truth(ticks: pl.DataFrame, events: pl.DataFrame, contract: Contract, counts: np.ndarray) -> Truth:
+def truth(ticks: pl.DataFrame, events: pl.DataFrame, contract: Contract, counts: np.ndarray, episodes: pl.DataFrame | None = None) -> Truth:
     """What happened to the assets of these ticks.
 
     Args:
+        episodes: as in `History.episodes`; left out for the training part, which must not see labels.
         counts: bool [row], the ticks that an evaluation looks at; assets without any are left out.
     """
     looked = (
@@ -110,4 +136,18 @@ def truth(ticks: pl.DataFrame, events: pl.DataFrame, contract: Contract, counts:
     table = looked.filter(pl.col("begins").is_not_null()).join(ends_of(ticks, events, contract), on="asset", how="left").sort("asset")
     end, failed = table["end"].fill_null(np.nan).to_numpy(), (table["event"] == "failure").fill_null(False).to_numpy()
     seen = np.where(np.isnan(end), table["seen"].to_numpy(), end)
-    return Truth(table["asset"].to_list(), np.where(failed, end, np.nan), seen, table["begins"].to_numpy(), table["born"].to_numpy())
+    assets = table["asset"].to_list()
+    labelled, faults = (None, []) if episodes is None else _labelled(episodes, assets, contract)
+    return Truth(assets, np.where(failed, end, np.nan), seen, table["begins"].to_numpy(), table["born"].to_numpy(), labelled, faults)
+
+
+def _labelled(episodes: pl.DataFrame, assets: list[str], contract: Contract) -> tuple[list[np.ndarray], list[list[str]]]:
+    """Per asset the first and last tick of its episodes, float64 [episode, 2], and their names."""
+    at: dict[str, list[tuple[int, int]]] = {a: [] for a in assets}
+    names: dict[str, list[str]] = {a: [] for a in assets}
+    plain = episodes.with_columns(pl.col("begin", "end").to_physical()).sort("asset", "begin")
+    for asset, begin, end, fault in plain.select("asset", "begin", "end", "fault").iter_rows():
+        if asset in at:
+            at[asset].append((tick_of(contract, begin), tick_of(contract, end)))
+            names[asset].append(fault)
+    return [np.array(at[a], np.float64).reshape(-1, 2) for a in assets], [names[a] for a in assets]

@@ -49,11 +49,13 @@ class Split(ABC):
     Attributes:
         folds: number of folds.
         seed: of every random choice.
+        by: `asset` (whole assets are tested) or `time` (later ticks of assets that are fitted on).
         needs_calendar: whether assets must share a clock; on a life clock the same tick is an age, not a moment.
     """
 
     folds: int
     seed: int
+    by: str = "asset"
     needs_calendar = False
 
     @abstractmethod
@@ -165,6 +167,7 @@ class ByTime(Split):
         7
     """
 
+    by = "time"
     needs_calendar = True
 
     def __init__(self, share: float = 0.7, folds: int = 4, seed: int = 0) -> None:
@@ -184,7 +187,7 @@ class ByTime(Split):
 
 
 class Head(Split):
-    """The first `rows` ticks of each asset train, the rest test.
+    """The first `rows` readings of each asset train, the rest test; a tick without any value is no reading.
 
     Example:
         >>> ticks = pl.DataFrame({"asset": ["A"] * 10, "tick": range(10)})
@@ -192,11 +195,15 @@ class Head(Split):
         4
     """
 
+    by = "time"
+
     def __init__(self, rows: int = 400, folds: int = 4, seed: int = 0) -> None:
         if rows < 1:
             raise UsageError(f"window.rows is {rows}: at least one tick of each asset must train")
         self.rows, self.folds, self.seed = rows, _check_folds(folds), seed
 
     def divide(self, ticks: pl.DataFrame, test_assets: frozenset[str] | None) -> Division:
-        rank = ticks.select(pl.int_range(pl.len()).over("asset")).to_series().to_numpy()
-        return Division(rank < self.rows, rank >= self.rows, by="time")
+        channels = [c for c in ticks.columns if c not in ("asset", "tick")]
+        reading = pl.any_horizontal(pl.col(channels).is_not_null()) if channels else pl.lit(True)
+        before = ticks.select((reading.cum_sum() - reading.cast(pl.UInt32)).over("asset")).to_series().to_numpy()
+        return Division(before < self.rows, before >= self.rows, by="time")

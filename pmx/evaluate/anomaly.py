@@ -1,0 +1,67 @@
+"""Anomaly scores against the truth, reading by reading. Nothing is point-adjusted: a reading counts for itself alone."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.metrics import average_precision_score
+
+from pmx.evaluate.interval import Interval, ratio
+from pmx.evaluate.protocol import Protocol, Truth
+
+
+def point_metrics(
+    score: list[np.ndarray], limit: float, tick: list[np.ndarray], truth: Truth, protocol: Protocol, tick_length: float
+) -> dict[str, Interval]:
+    """How well `score >= limit` tells anomalous readings, and how well the score ranks them.
+
+    `f1`; `far`, the share of normal readings at or above the limit; `mar`, the share of anomalous ones below it; `ap`, average
+    precision pooled over all assets; `ap_per_asset`, its mean over those that have both kinds; `<fault>/detection_rate`, the share of
+    a labelled fault's readings at or above the limit. Intervals are drawn over assets.
+
+    Args:
+        score: per asset float [time], higher = worse; NaN where the tick has no reading, which then does not count.
+        tick: their ticks, per asset int64 [time].
+    """
+    horizon = protocol.horizon / tick_length
+    wrong, said, kept = [], [], []
+    for i, (values, at) in enumerate(zip(score, tick, strict=True)):
+        known = truth.anomalous(at.astype(np.float64), i, horizon)
+        counts = ~np.isnan(values) & ~np.isnan(known)
+        wrong.append(known[counts] > 0)
+        said.append(values[counts])
+        kept.append(at[counts])
+    hits = np.array([(w & (s >= limit)).sum() for w, s in zip(wrong, said, strict=True)], np.float64)
+    false = np.array([(~w & (s >= limit)).sum() for w, s in zip(wrong, said, strict=True)], np.float64)
+    bad = np.array([w.sum() for w in wrong], np.float64)
+    good = np.array([(~w).sum() for w in wrong], np.float64)
+    draws, seed = protocol.draws, protocol.seed
+    found: dict[str, Interval] = {
+        "f1": ratio(2 * hits, hits + false + bad, draws, seed),
+        "far": ratio(false, good, draws, seed),
+        "mar": ratio(bad - hits, bad, draws, seed),
+    }
+    each = [_ap(w, s) for w, s in zip(wrong, said, strict=True) if w.any() and not w.all()]
+    everything = np.concatenate([*wrong, np.zeros(0, bool)]), np.concatenate([*said, np.zeros(0)])
+    found["ap"] = (_ap(*everything), np.nan, np.nan)
+    found["ap_per_asset"] = (float(np.mean(each)) if each else np.nan, np.nan, np.nan)
+    return found | _by_fault(said, kept, limit, truth, protocol)
+
+
+def _ap(wrong: np.ndarray, score: np.ndarray) -> float:
+    return float(average_precision_score(wrong, score)) if wrong.any() else np.nan
+
+
+def _by_fault(said: list[np.ndarray], tick: list[np.ndarray], limit: float, truth: Truth, protocol: Protocol) -> dict[str, Interval]:
+    hits: dict[str, list[int]] = {}
+    total: dict[str, list[int]] = {}
+    for i, names in enumerate(truth.faults):
+        assert truth.episodes is not None
+        for name, (begin, end) in zip(names, truth.episodes[i], strict=True):
+            inside = (tick[i] >= begin) & (tick[i] <= end)
+            hits.setdefault(name, []).append(int((said[i][inside] >= limit).sum()))
+            total.setdefault(name, []).append(int(inside.sum()))
+    return {
+        f"{name}/detection_rate": ratio(np.array(hits[name], float), np.array(total[name], float), protocol.draws, protocol.seed)
+        for name in hits
+        if sum(total[name])
+    }
