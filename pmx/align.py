@@ -1,24 +1,22 @@
-"""Wide rows to ticks, one step at a time: the code that a device runs and that replay loops over.
+"""Rows to ticks, one step at a time: the code that a device runs and that replay loops over.
 
-Tick k sums up what arrived in (k - 1, k] tick lengths after the clock's zero, so it never holds anything that was not yet
-known when it ended. Per channel the last value that is not missing wins. After this step a gap is a run of ticks without
-values, and no later stage needs the clock.
+Tick k sums up what was measured in (k - 1, k] tick lengths after the clock's zero, so it never holds anything that was not yet
+known when it closed. Values are taken in the order of their times, whatever the order in which they arrived. After this step a
+gap is a run of ticks without values, and no later stage needs the clock.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 
 from pmx.contract import Contract, DataError
 from pmx.judge import Checked
-
-# In ticks. Times on the life clock are decimal fractions that float64 rounds: 0.07 / 0.01 is 7.000000000000001, which must
-# not fall into tick 8. Beyond some four million ticks float64 rounds more coarsely than this: there, let the tick be 1.
-TOLERANCE = 1e-9
+from pmx.reading import TOLERANCE, Kept, Sums
 
 
 def tick_of(contract: Contract, time: Any) -> int:
@@ -54,7 +52,9 @@ class Ticks:
 
 
 class Aligner:
-    """Turns the accepted rows of any number of assets into ticks; a tick closes when a later one begins.
+    """Turns the accepted rows of any number of assets into ticks; a tick closes when no row that may still come can fall into it.
+
+    In this order: what the values of a tick come to, the increase of counters, holds, the running condition, float32.
 
     Example:
         >>> from pmx.contract import Channel
@@ -69,58 +69,139 @@ class Aligner:
 
     def __init__(self, contract: Contract) -> None:
         self.contract = contract
-        # asset -> open tick, time of its newest row, float64 [channel]
-        self._open: dict[str, tuple[int, Any, np.ndarray]] = {}
-        self._empty = np.full(len(contract.channels), np.nan, np.float32)
-        self._empty.flags.writeable = False  # one row stands for every skipped tick
+        self._late = contract.late
+        self._sums = Sums(contract)
+        self._open: dict[str, _Open] = {}
 
     def push(self, asset: str, time: Any, values: np.ndarray) -> list[tuple[int, np.ndarray]]:
         """Takes one accepted row.
 
         Args:
             asset: its name.
-            time: microseconds (calendar) or the life unit (life), not before the asset's newest.
+            time: microseconds (calendar) or the life unit (life), not before the asset's newest by more than the lateness.
             values: float64 [channel], NaN = missing.
 
         Returns:
             The ticks that this row closes, oldest first: number and float32 [channel], NaN = missing.
         """
         tick = tick_of(self.contract, time)
-        if asset not in self._open:
-            self._open[asset] = tick, time, np.array(values, np.float64)
-            return []
-        current, newest, kept = self._open[asset]
-        if time < newest:
-            before, after = time_text(self.contract, time), time_text(self.contract, newest)
+        own = self._open.get(asset)
+        if own is None:
+            until = tick_of(self.contract, time - self._late)
+            own = self._open[asset] = _Open(time, until, tick, len(self.contract.channels))
+        elif time > own.newest:
+            own.newest = time
+            own.until = tick_of(self.contract, time - self._late) if self._late else tick
+        elif time < own.newest - self._late:
+            before, after = time_text(self.contract, time), time_text(self.contract, own.newest)
             raise DataError(f"Cannot align asset {asset}: {before} is earlier than {after} -> pass rows through the contract first")
-        if tick == current:
-            self._open[asset] = tick, time, np.where(np.isnan(values), kept, values)
+        rows = own.rows.get(tick)
+        if rows is None:
+            rows = own.rows[tick] = []
+        rows.append((time, np.array(values, np.float64)))
+        if tick < own.oldest:
+            own.oldest = tick
+        if own.until <= own.oldest and (own.done is None or own.until <= own.done + 1):
             return []
-        skipped = tick - current - 1
-        if skipped > self.contract.longest_gap:
-            raise DataError(gap_message(self.contract, asset, newest, time, skipped))
-        self._open[asset] = tick, time, np.array(values, np.float64)
-        return [(current, kept.astype(np.float32)), *((k, self._empty) for k in range(current + 1, tick))]
+        return self._close(asset, own, own.until)
 
     def flush(self, asset: str) -> list[tuple[int, np.ndarray]]:
-        """Closes the asset's open tick, as if a later one had begun; its next row may leave any gap."""
-        if asset not in self._open:
-            return []
-        tick, _, kept = self._open.pop(asset)
-        return [(tick, kept.astype(np.float32))]
+        """Closes the asset's open ticks, as if a much later one had begun, and forgets the asset: its next row may leave any gap."""
+        own = self._open.pop(asset, None)
+        return self._close(asset, own, max(own.rows) + 1) if own else []
+
+    def _close(self, asset: str, own: _Open, until: int) -> list[tuple[int, np.ndarray]]:
+        """Closes all ticks before `until`."""
+        closed: list[tuple[int, np.ndarray]] = []
+        for tick in sorted(k for k in own.rows if k < until):
+            rows = own.rows.pop(tick)
+            rows.sort(key=itemgetter(0))
+            if own.done is not None:
+                self._refuse_gap(asset, own, tick, tick, rows[0][0])
+                closed += self._sums.absent(own.kept, own.done + 1, tick)
+            closed.append((tick, self._sums.values(own.kept, tick, [values for _, values in rows])))
+            own.done = own.filled = tick
+            own.last = rows[-1][0]
+        own.oldest = min(own.rows, default=until)
+        if own.done is not None and own.done < until - 1:
+            # the asset is silent for longer than a row may be late: its ticks pass without values
+            following = min(own.rows, default=until)
+            self._refuse_gap(asset, own, until, following, min(t for t, _ in own.rows[following]) if own.rows else own.last)
+            closed += self._sums.absent(own.kept, own.done + 1, until)
+            own.done = until - 1
+        return closed
+
+    def _refuse_gap(self, asset: str, own: _Open, until: int, following: int, time: Any) -> None:
+        if until - own.filled - 1 > self.contract.longest_gap:
+            raise DataError(gap_message(self.contract, asset, own.last, time, following - own.filled - 1))
+
+
+@dataclass
+class _Open:
+    """What is not closed yet of an asset."""
+
+    newest: Any
+    until: int  # ticks before it can get no more rows
+    oldest: int  # the first open tick with rows
+    channels: int
+    rows: dict[int, list[tuple[Any, np.ndarray]]] = field(default_factory=dict)  # open tick -> its rows
+    done: int | None = None  # the last tick that was closed
+    filled: int = 0  # the last closed tick with rows
+    last: Any = None  # the time of the newest of them
+    kept: Kept = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.kept = Kept(self.channels)
+
+
+class Ticker:
+    """Gathers the ticks of accepted rows that come in blocks.
+
+    Example:
+        >>> from pmx.contract import Channel
+        >>> ticker = Ticker(Contract((Channel("load", unit="kW"),), "h", "life"))
+        >>> for hour in (1.0, 2.0):
+        ...     row = np.array(["P1"], object), np.array([hour]), np.array([[7.0]]), np.array([0])
+        ...     ticker.add(Checked(*row, ()))
+        >>> ticker.ticks().values[0].tolist()
+        [[7.0], [7.0]]
+    """
+
+    def __init__(self, contract: Contract) -> None:
+        self.aligner = Aligner(contract)
+        self._start: dict[str, int] = {}
+        self._parts: dict[str, list[np.ndarray]] = {}
+
+    def add(self, checked: Checked) -> None:
+        """Takes the next block of rows."""
+        closed: dict[str, list[np.ndarray]] = {}
+        push = self.aligner.push
+        for asset, time, values in zip(checked.asset.tolist(), checked.time.tolist(), checked.values, strict=True):
+            new = push(asset, time, values)
+            if new:
+                self._start.setdefault(asset, new[0][0])
+                closed.setdefault(asset, []).extend([v for _, v in new])
+            elif asset not in self._parts:
+                self._parts[asset] = []
+        for asset, values in closed.items():
+            self._parts.setdefault(asset, []).append(np.array(values, np.float32))
+
+    def ticks(self) -> Ticks:
+        """All ticks; those that are still open are closed."""
+        assets = sorted(self._parts)
+        for asset in assets:
+            rest = self.aligner.flush(asset)
+            if rest:
+                self._start.setdefault(asset, rest[0][0])
+                self._parts[asset].append(np.array([v for _, v in rest], np.float32))
+        return Ticks(assets, np.array([self._start[a] for a in assets], np.int64), [np.concatenate(self._parts[a]) for a in assets])
 
 
 def align(contract: Contract, checked: Checked) -> Ticks:
     """All ticks of a batch of accepted rows, made by the same step as on a device."""
-    aligner = Aligner(contract)
-    closed: dict[str, list[tuple[int, np.ndarray]]] = {}
-    for asset, time, values in zip(checked.asset.tolist(), checked.time.tolist(), checked.values, strict=True):
-        closed.setdefault(asset, []).extend(aligner.push(asset, time, values))
-    assets = sorted(closed)
-    for asset in assets:
-        closed[asset] += aligner.flush(asset)
-    start = np.array([closed[asset][0][0] for asset in assets], np.int64)
-    return Ticks(assets, start, [np.array([values for _, values in closed[asset]], np.float32) for asset in assets])
+    ticker = Ticker(contract)
+    ticker.add(checked)
+    return ticker.ticks()
 
 
 def time_text(contract: Contract, time: Any) -> str:

@@ -9,13 +9,16 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
 MICROSECONDS = {"s": 1_000_000, "min": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
 ROLES = ("measurement", "setting", "counter")
-RESERVED = ("file", "row", "asset", "time", "tick")
+ALIGNS = ("last", "mean", "max", "sum")
+RESERVED = ("file", "row", "asset", "time", "tick", "channel")
 
 # The grammars of raw text, applied to the whole cell once spaces and tabs around it are stripped. Python's `re` and the
 # Rust engine behind Polars both read them, so they spell out what the two disagree on: digits, letter case, look-around.
@@ -28,6 +31,7 @@ TIME = (
     r"(?:Z|(?P<sign>[+-])(?P<zone_hour>[01][0-9]|2[0-3]):(?P<zone_minute>[0-5][0-9]))?"
 )
 BLANKS = " \t"
+NAMELESS = "column_"  # how a source calls cells that stand beyond the last column
 NEVER = int(np.iinfo(np.int64).min)  # the integer that stands for a missing time
 
 # The largest float64 that still rounds to a finite float32.
@@ -103,6 +107,10 @@ class Channel:
         unit: physical unit, `-` for a ratio or a count.
         role: `measurement`, `setting` or `counter`.
         low, high: the valid range in `unit`, both ends included; None = unbounded.
+        align: what a tick keeps of the values that arrived in it: `last`, `mean`, `max` or `sum`. A counter keeps its last value,
+            and its reading is the increase per tick.
+        hold: the longest hold in the life unit: a tick without a value repeats the newest one that is not older; 0 = never.
+        rollover: what a counter has counted when it begins at 0 again, in `unit`; None = it never does, and a decrease is a reset.
 
     Example:
         >>> Channel("vibration", unit="mm/s", low=0.0).role
@@ -114,38 +122,51 @@ class Channel:
     role: str = "measurement"
     low: float | None = None
     high: float | None = None
+    align: str = "last"
+    hold: float = 0.0
+    rollover: float | None = None
 
     def __post_init__(self) -> None:
+        def refuse(what: str) -> UsageError:
+            return UsageError(f"channel {self.name}: {what}")
+
         if self.role not in ROLES:
-            raise UsageError(f"channel {self.name}: role {self.role!r} is none of {', '.join(ROLES)}")
+            raise refuse(f"role {self.role!r} is none of {', '.join(ROLES)}")
         if self.name in RESERVED:
-            raise UsageError(f"channel {self.name}: this name is taken -> rename the channel ({', '.join(RESERVED)} are reserved)")
+            raise refuse(f"this name is taken -> rename the channel ({', '.join(RESERVED)} are reserved)")
+        if self.align not in ALIGNS:
+            raise refuse(f"align {self.align!r} is none of {', '.join(ALIGNS)}")
+        if self.role == "counter" and self.align != "last":
+            raise refuse(f"align {self.align} is not for a counter, whose reading is its increase per tick -> leave align out")
+        if not 0 <= self.hold < float("inf"):
+            raise refuse(f"hold {self.hold} -> 0 (never), or how long a value stands in the life unit")
+        if self.hold and (self.align == "sum" or self.role == "counter"):
+            raise refuse("a sum or an increase that is held would count twice -> leave hold out")
+        if self.rollover is not None and (self.role != "counter" or not 0 < self.rollover < float("inf")):
+            raise refuse(f"rollover {self.rollover} -> a number above 0, and only for role counter")
 
 
 @dataclass(frozen=True)
-class Rule:
-    """One thing a row must not do; every back-end judges rows by these and nothing else.
+class Running:
+    """When an asset runs: at every other tick it is off, and all its channels are missing.
 
     Attributes:
-        name: the reason a breach is filed under.
-        test: `present` (not missing), `broken` (cannot be read, or outside the limits), `outside` (the limits), and, against
-            the newest accepted time of the asset, `repeated` or `earlier`.
-        column: what is looked at: `asset`, `time` or a channel.
-        low, high: limits of the float64 value (of a calendar time: microseconds), both ends allowed; None = unbounded.
-        why, mend: the ends of the error message.
+        channel: whose reading says so, such as a speed; missing = off.
+        above, below: it runs while the reading lies above the one and below the other, in the channel's unit; None = unbounded.
 
     Example:
-        >>> [r.name for r in Contract((Channel("load", unit="kW", low=0.0),), "h", "calendar").rules()]
-        ['missing_asset', 'unparsable_time', 'wrong_type', 'infinite', 'out_of_range', 'duplicate', 'not_monotonic']
+        >>> Running("speed", above=100.0).below is None
+        True
     """
 
-    name: str
-    test: str
-    column: str
-    low: float | None
-    high: float | None
-    why: str
-    mend: str
+    channel: str
+    above: float | None = None
+    below: float | None = None
+
+    def __post_init__(self) -> None:
+        limits = [x for x in (self.above, self.below) if x is not None]
+        if not limits or not np.isfinite(limits).all() or limits != sorted(limits):
+            raise UsageError(f"running: above {self.above}, below {self.below} -> give one of them, or two that leave room between them")
 
 
 @dataclass(frozen=True)
@@ -158,6 +179,10 @@ class Contract:
         clock: `calendar` (times are UTC timestamps) or `life` (times are floats in the life unit).
         tick: length of a tick in the life unit.
         longest_gap: the longest run of missing ticks that alignment fills; a longer one is refused.
+        time_zone: of calendar times that carry none.
+        lateness: how late a reading may arrive, in the life unit; a tick closes that much after its end.
+        running: when an asset runs; None = always.
+        good: the quality codes that count; empty = all.
     """
 
     channels: tuple[Channel, ...]
@@ -165,6 +190,10 @@ class Contract:
     clock: str
     tick: float = 1.0
     longest_gap: int = 100_000
+    time_zone: str = "UTC"
+    lateness: float = 0.0
+    running: Running | None = None
+    good: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.clock not in ("calendar", "life"):
@@ -177,11 +206,24 @@ class Contract:
             raise UsageError(f"tick {self.tick} must be above 0 and longest_gap {self.longest_gap} not below it")
         if self.clock == "calendar" and abs(MICROSECONDS[self.life_unit] * self.tick - self.tick_us) > 1e-9 * self.tick_us:
             raise UsageError(f"tick {self.tick} {self.life_unit} is not a whole number of microseconds -> choose one that is")
+        if not 0 <= self.lateness < float("inf"):
+            raise UsageError(f"lateness {self.lateness} -> how late a reading may arrive in {self.life_unit}, 0 = never late")
+        if self.running and self.running.channel not in self.names:
+            raise UsageError(f"running: no channel {self.running.channel!r} -> one of {', '.join(self.names)}")
+        if self.time_zone != "UTC":
+            if self.clock == "life":
+                raise UsageError(f"time_zone {self.time_zone}: a life clock has no time zone -> leave it out, or clock: calendar")
+            zone_of(self.time_zone)
 
-    @property
+    @cached_property
     def tick_us(self) -> int:
         """Microseconds in a tick of the calendar clock."""
         return max(1, round(MICROSECONDS[self.life_unit] * self.tick))
+
+    @cached_property
+    def late(self) -> float:
+        """The lateness as the clock counts: whole microseconds, or the life unit."""
+        return round(MICROSECONDS[self.life_unit] * self.lateness) if self.clock == "calendar" else self.lateness
 
     @property
     def names(self) -> list[str]:
@@ -200,38 +242,29 @@ class Contract:
             return np.asarray(time, np.int64) / (MICROSECONDS[self.life_unit] * self.tick)
         return np.asarray(time, np.float64) / self.tick
 
-    def rules(self, columns: Iterable[str] = ()) -> tuple[Rule, ...]:
-        """The rules for rows that have these columns, most telling first: a row is filed under the first one it breaks."""
-        mend = "correct it"
-        rules = []
-        for name in columns:
-            if name not in self.names:
-                why, how = "stands in a column that the contract does not list", "list the channel in the contract or drop the column"
-                rules.append(Rule("unknown_channel", "present", name, None, None, why, how))
-        rules.append(Rule("missing_asset", "broken", "asset", None, None, "names no asset", "fill it in"))
-        why = "is not a time such as 2026-11-30T14:05:00Z" if self.clock == "calendar" else f"is not a time in {self.life_unit}"
-        # On the life clock a tick index must fit into the whole numbers that float64 can count.
-        low, high = CALENDAR_LIMITS if self.clock == "calendar" else (-(2.0**53) * self.tick, 2.0**53 * self.tick)
-        rules.append(Rule("unparsable_time", "broken", "time", low, high, why, mend))
-        for c in self.channels:
-            rules.append(Rule("wrong_type", "broken", c.name, None, None, "is not a number", mend))
-            why = "is infinite, or too large for float32"
-            rules.append(Rule("infinite", "outside", c.name, -FLOAT32_LIMIT, FLOAT32_LIMIT, why, mend))
-            if c.low is not None or c.high is not None:
-                why = f"is outside [{'-inf' if c.low is None else c.low}, {'inf' if c.high is None else c.high}] {c.unit}"
-                rules.append(Rule("out_of_range", "outside", c.name, c.low, c.high, why, mend + " or widen the range in the contract"))
-        rules.append(Rule("duplicate", "repeated", "time", None, None, "is a time that the asset has already", "keep one of the rows"))
-        rules.append(Rule("not_monotonic", "earlier", "time", None, None, "is before the asset's newest row", "sort the rows by time"))
-        return tuple(rules)
+    def columns(self, given: Iterable[str]) -> list[str]:
+        """The columns that a table with these needs: long where it has `channel` and `value`, wide otherwise."""
+        if not is_long(given):
+            return ["asset", "time", *self.names]
+        return ["asset", "time", "channel", "value", *(["quality"] if self.good else [])]
+
+    def ignored(self, columns: Iterable[str]) -> tuple[str, ...]:
+        """The columns of a table that the contract does not list; they are named once and left out.
+
+        Cells beyond the last column have no name: a source calls them `column_<number>`, and the rows that hold one are refused.
+        """
+        needed = {"file", "row", *self.columns(columns), *(["quality"] if is_long(columns) else [])}
+        return tuple(c for c in columns if c not in needed and not c.startswith(NAMELESS))
 
     def require(self, columns: Iterable[str], file: str) -> None:
         """Refuses a table that lacks the asset, the time or a channel, whatever its rows hold."""
         columns = list(columns)
-        missing = [name for name in ("asset", "time", *self.names) if name not in columns]
+        needed = self.columns(columns)
+        missing = [name for name in needed if name not in columns]
         if missing:
             lines = []
             for name in missing[:8]:
-                near = [repr(n) for n in difflib.get_close_matches(name, [c for c in columns if c not in self.names], 2)]
+                near = [repr(n) for n in difflib.get_close_matches(name, [c for c in columns if c not in needed], 2)]
                 hint = f"nearest is {' or '.join(near)}" if near else f"it has {shown(', '.join(columns), 80)}"
                 lines.append(f"  column {name!r} is not in the header, {hint} -> rename the column or correct the contract")
             raise DataError(refusal_text(file, len(missing), lines))
@@ -241,7 +274,9 @@ class Contract:
 
     @staticmethod
     def from_json(data: dict[str, Any]) -> Contract:
-        return Contract(**{**data, "channels": tuple(Channel(**c) for c in data["channels"])})
+        running = data.get("running")
+        more = {"running": running and Running(**running), "good": tuple(data.get("good", ()))}
+        return Contract(**{**data, "channels": tuple(Channel(**c) for c in data["channels"]), **more})
 
 
 @dataclass(frozen=True)
@@ -270,14 +305,22 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Rows:
-    """Raw wide rows in arrival order, before the contract has judged them.
+    """Raw rows in arrival order, before the contract has judged them: wide, or long with one value of one channel each.
 
     Attributes:
         asset: object [row], the asset's name as text.
         time: object [row] of raw text, or typed: int64 microseconds (calendar) or float64 (life).
-        values: column name -> object [row] of raw text, or float64 [row].
+        values: column name -> object [row] of raw text, or float64 [row]; of long rows `value` alone.
         file: object [row], the file each row came from.
         row: int64 [row], the line number in that file as an editor shows it (a header is line 1).
+        channel: object [row], of long rows the channel's name; None = the rows are wide.
+        quality: object [row], of long rows the quality code; None = they have none.
+
+    Example:
+        >>> text = lambda *cells: np.array(cells, object)
+        >>> rows = Rows(text("P1", "P1"), text("1", "1"), {"value": text("7.5", "80")}, channel=text("load", "heat"))
+        >>> len(rows), rows.take(np.array([1])).channel.tolist()
+        (2, ['heat'])
     """
 
     asset: np.ndarray
@@ -285,13 +328,33 @@ class Rows:
     values: dict[str, np.ndarray] = field(default_factory=dict)
     file: np.ndarray = field(default_factory=lambda: np.empty(0, object))
     row: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    channel: np.ndarray | None = None
+    quality: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.asset)
 
     def take(self, at: np.ndarray) -> Rows:
         """The rows at these positions (or where a mask is true), in that order."""
-        return Rows(self.asset[at], self.time[at], {k: v[at] for k, v in self.values.items()}, self.file[at], self.row[at])
+        more = [None if column is None else column[at] for column in (self.channel, self.quality)]
+        values = {k: v[at] for k, v in self.values.items()}
+        # a table that was made without its places has none to take
+        file, row = (column[at] if len(column) else column for column in (self.file, self.row))
+        return Rows(self.asset[at], self.time[at], values, file, row, *more)
+
+
+def is_long(columns: Iterable[str]) -> bool:
+    """Whether a table with these columns holds one value of one channel a row; no channel may be called `channel`."""
+    return {"channel", "value"} <= set(columns)
+
+
+def zone_of(name: str) -> ZoneInfo:
+    """A time zone by its name, from the machine's own time-zone data."""
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        how = "write a name such as Europe/Berlin; where the machine lacks time-zone data, install the package tzdata"
+        raise UsageError(f"time_zone {name!r} is not known here -> {how}") from None
 
 
 def refusal_text(what: str, count: int, lines: Sequence[str]) -> str:

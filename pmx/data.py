@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import polars as pl
 
 from pmx import config, place
 from pmx.contract import UsageError, shown
-from pmx.source import Source
+from pmx.edge.table import replacing
+from pmx.source import History, Source
 from pmx.source.admit import admit
 from pmx.source.ticks import to_ticks
 from pmx.window.label import ENDS
@@ -68,9 +70,7 @@ def check_data(name: str, overrides: list[str]) -> dict[str, Any]:
     print(
         f"  {assets} {history.noun}{own}; {len(ticks):,} ticks of {history.contract.tick:g} {unit}, {np.min(length)} to {np.max(length)} an asset"
     )
-    print(
-        f"  ends of life: {ended.get('failure', 0)} failures, {ended.get('replacement', 0)} replacements (assets without one are censored)"
-    )
+    print(_known_of(history, ended))
     print(f"  missing values: {max(missing.values()):.2%} in the worst channel; constant channels: {', '.join(constant) or 'none'}")
     published = source.published()
     if published:
@@ -84,11 +84,53 @@ def check_data(name: str, overrides: list[str]) -> dict[str, Any]:
         "ticks": len(ticks),
         "failures": ended.get("failure", 0),
         "replacements": ended.get("replacement", 0),
+        "episodes": None if history.episodes is None else len(history.episodes),
         "missing": missing,
         "constant": constant,
         "digest": history.digest,
         "published": published,
     }
+
+
+def _known_of(history: History, ended: dict[str, int]) -> str:
+    """What somebody wrote down about the assets: ends of life, and labelled episodes where there are any labels."""
+    lines = [
+        f"  ends of life: {ended.get('failure', 0)} failures, {ended.get('replacement', 0)} replacements (assets without one are censored)"
+    ]
+    if history.episodes is not None:
+        lines.append(f"  labelled episodes: {len(history.episodes)} in {history.episodes['asset'].n_unique()} {history.noun}")
+    return "\n".join(lines)
+
+
+def profile_data(name: str, overrides: list[str], output: Path | None = None) -> dict[str, Any]:
+    """Reads a source, or the source of an experiment, prints what its data can carry and writes a page of it.
+
+    Rows that break the contract stop nothing: they are counted. Nothing but the page is written.
+
+    Args:
+        output: the page; None = `profile/<name>.html` in the runs folder.
+    """
+    from pmx.profile.page import page
+    from pmx.profile.survey import Profile
+    from pmx.profile.text import text
+
+    source, cfg = _source_or_experiment(name, overrides)
+    history = source.load()
+    profile = Profile.of(history, admit(history.rows, history.contract, "quarantine").some(history.name), int(cfg.seed))
+    file = output or Path(cfg.out) / "profile" / f"{re.sub(r'[^A-Za-z0-9._-]+', '_', history.name).lstrip('.')}.html"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(file) as part:
+        part.write_text(page(profile), encoding="utf-8")
+    print(f"{text(profile)}\n\nPage: {file}")
+    return {**profile.to_json(), "page": str(file)}
+
+
+def _source_or_experiment(name: str, overrides: list[str]) -> tuple[Source, Any]:
+    sources = {p.stem for d in place.conf_dirs() for p in (d / "source").glob("*.yaml")}
+    if name in sources or name not in place.experiments():
+        return _source(name, overrides)
+    cfg = config.compose(name, overrides)
+    return config.build(cfg).source, cfg
 
 
 def fetch_data(name: str, overrides: list[str]) -> dict[str, Any]:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from pmx.tracking import Outcome, Tracker
 
 
+ALARMS_SHOWN = 5
+
+
 def job(cfg: DictConfig, folder: Path, name: str, quiet: bool) -> dict[str, Any]:
     """One job of a run or sweep: the pipeline between two ends of an MLflow run."""
     from hydra.core.hydra_config import HydraConfig
@@ -63,11 +66,15 @@ def job(cfg: DictConfig, folder: Path, name: str, quiet: bool) -> dict[str, Any]
 
 def _record(tracker: Tracker, run_id: str, plan: Plan, result: Result, plain: dict[str, Any], command: str) -> Outcome:
     """Data, candidates and tables to MLflow and to the screen."""
+    from pmx.evaluate.alarm import alarm_list, write_alarms
+
     tracker.data(run_id, result.history.name, result.history.digest, str(plain["source"].get("root") or "simulated"))
     for trial in result.trials:
         tracker.log_candidate(run_id, trial.name, plain["model"][trial.name], trial.metrics)
+    alarms = alarm_list(result.played, result.truth, plan.protocol)
+    write_alarms(plan.folder / "alarms.csv", alarms)
     outcome = _outcome(result, plan, command)
-    _show(result)
+    _show(result, [a.line() for a in alarms])
     return outcome
 
 
@@ -104,9 +111,14 @@ def _threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _show(result: Result) -> None:
+def _show(result: Result, alarms: list[str]) -> None:
+    for note in result.history.notes:
+        print(f"Note: {note}")
     for table in result.tables[:-1]:
         print(f"\n{table}")
+    if alarms and result.winner.task == "anomaly":
+        print("\nAlarms of the test part, with the channels furthest from normal in standard deviations")
+        print("\n".join(alarms[:ALARMS_SHOWN] + [f"... and {len(alarms) - ALARMS_SHOWN} more in alarms.csv"] * (len(alarms) > ALARMS_SHOWN)))
     age = "with age" if any(k.reads_age for k in result.winner.features.kernels) else "without age"
     assets = f"{len(result.played.assets)} test {result.history.noun}"
     print(f"\nWinner {result.winner.name} · {assets}, replayed through the device code ({age})")
@@ -134,6 +146,8 @@ def _outcome(result: Result, plan: Plan, command: str) -> Outcome:
     key = "test/rmse_last_capped" if contract.clock == "life" else "test/rmse_all_capped"
     if name == "rul":
         number = f"RMSE {m[key]:.1f} [{m[key + '_lo']:.1f}, {m[key + '_hi']:.1f}]"
+    elif result.truth.episodes is not None:
+        number = f"F1 {m['test/f1']:.2f}, FAR {m['test/far']:.2f}"
     else:
         number = f"caught {m['test/event_recall']:.0%} of {m['test/n_failures']:.0f}" if m["test/n_failures"] else "no failure to catch"
     title = f"{result.history.name} · {result.winner.name} · {number}"
@@ -158,7 +172,7 @@ def _outcome(result: Result, plan: Plan, command: str) -> Outcome:
         metrics=m | {f"gate/{g.name}/{k}": v for g in result.gates for k, v in g.figures.items()},
         gates={g.name: g.passed for g in result.gates},
         figures=figures,
-        files=(quarantine,) if result.counts["quarantined"] else (),
+        files=(plan.folder / "alarms.csv", *((quarantine,) if result.counts["quarantined"] else ())),
         bundle=None if result.refused else result.bundle,
     )
 

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from pmx.contract import BLANKS, INFINITY, MISSING, NEVER, NUMBER, TIME, Contract, DataError, Rows, Rule, UsageError, refusal_text, shown
+from pmx import cell
+from pmx.clock import LocalTimes
+from pmx.contract import NEVER, Contract, DataError, Rows, UsageError, refusal_text, shown
+from pmx.rule import Rule, rules
+from pmx.unit import looks_like
 
-_is_number, _is_infinite, _is_missing, _is_time = (re.compile(g).fullmatch for g in (NUMBER, INFINITY, MISSING, TIME))
+_decimal_comma = re.compile(r"[+-]?[0-9]+(?:[. ][0-9]{3})*,[0-9]+(?:[eE][+-]?[0-9]+)?").fullmatch
+_day_first = re.compile(r"[0-9]{1,2}[./][0-9]{1,2}[./][0-9]{2,4}(?:[ T,].*)?").fullmatch
+ON_DEVICE = "on a device, convert the file first"
+ORDER = ("repeated", "earlier")  # the tests that look at other rows too
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,28 @@ class Breach:
     def reason(self) -> str:
         return self.rule.name
 
+    @property
+    def why(self) -> str:
+        return self._hint[0]
+
+    @property
+    def mend(self) -> str:
+        return self._hint[1]
+
+    @property
+    def _hint(self) -> tuple[str, str]:
+        """What is wrong and how to mend it, better than the rule can say it where the value itself tells."""
+        text = cell.plain(self.value)
+        if self.reason == "wrong_type" and _decimal_comma(text):
+            return "is not a number: it has a decimal comma", f'set decimal: "," in the card, or {ON_DEVICE}'
+        if self.reason == "unparsable_time" and isinstance(self.rule.low, int):
+            if _day_first(text):
+                how = 'set time_format in the card, such as "%d.%m.%Y %H:%M:%S"'
+                return "is not a time such as 2026-11-30T14:05:00", f"{how}, or {ON_DEVICE}"
+            if cell.is_local_time(text):
+                return "does not exist: clocks skip this hour in spring", "correct it, or write times in UTC"
+        return self.rule.why, self.rule.mend
+
 
 @dataclass(frozen=True)
 class Checked:
@@ -50,7 +78,7 @@ class Checked:
     Attributes:
         asset: object [row], stripped names of the accepted rows.
         time: int64 microseconds (calendar) or float64 in the life unit [row].
-        values: float64 [row, channel] in the contract's order, NaN = missing.
+        values: float64 [row, channel] in the contract's order, NaN = missing; a long row has one value at most.
         position: int64 [row], where each accepted row stood in the input.
         breaches: the refused rows in input order.
     """
@@ -84,64 +112,138 @@ class Checker:
             raise UsageError(f"on_error: {on_error!r} is neither refuse nor quarantine")
         self.contract = contract
         self.on_error = on_error
-        self.newest: dict[str, Any] = {}
+        self._zone = LocalTimes(contract)
+        self._accepted: dict[str, _Accepted] = {}
         self._rules: dict[tuple[str, ...], tuple[Rule, ...]] = {}
 
     def check(self, rows: Rows) -> Checked:
         """Sorts rows into accepted and refused ones; rows that arrive later are judged against the accepted ones."""
-        columns = tuple(rows.values)
+        columns = row_columns(rows)
         if columns not in self._rules:
-            self.contract.require(("asset", "time", *columns), str(rows.file[0]) if len(rows) else "the rows")
-            self._rules[columns] = self.contract.rules(columns)
-        rules = self._rules[columns]
-        asset = np.array([_plain(a) for a in rows.asset], object)
-        parsed = {name: _numbers(column) for name, column in rows.values.items()}
-        parsed["asset"] = np.zeros(len(rows)), np.array([_is_missing(a) is not None for a in asset], bool)
-        parsed["time"] = _times(rows.time) if self.contract.clock == "calendar" else _durations(rows.time)
-
+            self.contract.require(("asset", "time", *columns), str(rows.file[0]) if len(rows.file) else "the rows")
+            self._rules[columns] = rules(self.contract, columns)
+        own = self._rules[columns]
+        asset = cell.names(rows.asset)
+        if self.contract.clock == "calendar":
+            time, passes = self._zone.utc(asset, *cell.times(rows.time))
+            lost = time == NEVER
+        else:
+            (time, lost), passes = cell.durations(rows.time), {}
+        channel, values, broken = _values(rows, self.contract)
         first = np.full(len(rows), -1)
-        for k, rule in enumerate(rules):
-            if rule.test not in ("repeated", "earlier"):
-                first[_breaks(rule, *parsed[rule.column]) & (first < 0)] = k
-        time = parsed["time"][0]
-        moved = self._judge_order(asset, time, first, rules)
-        found = breaches(self.contract, rows, rules, first)
+        for k, rule in enumerate(own):
+            if rule.test not in ORDER:
+                first[self._breaks(rule, rows, (asset, time, lost), channel, values, broken) & (first < 0)] = k
+        state = self._judge_order(asset, time, channel, first, own)
+        found = breaches(self.contract, rows, own, first)
         if found and self.on_error == "refuse":
             raise refusal(found)
-        self.newest.update(moved)
+        self._accepted, self._zone.passes = state, {**self._zone.passes, **passes} if passes else self._zone.passes
         accepted = np.flatnonzero(first < 0)
-        values = np.column_stack([parsed[name][0] for name in self.contract.names] or [np.empty((len(rows), 0))])
-        return Checked(asset[accepted], time[accepted], values[accepted], accepted, found)
+        return Checked(asset[accepted], time[accepted], _wide(values, channel, accepted, self.contract), accepted, found)
 
-    def _judge_order(self, asset: np.ndarray, time: np.ndarray, first: np.ndarray, rules: tuple[Rule, ...]) -> dict[str, Any]:
-        """Marks in `first` the rows that do not advance their asset; returns the newest times they leave."""
-        repeated, earlier = ([r.test for r in rules].index(test) for test in ("repeated", "earlier"))
-        moved: dict[str, Any] = {}
+    def _breaks(
+        self, rule: Rule, rows: Rows, place: tuple[np.ndarray, ...], channel: np.ndarray | None, values: Values, broken: Values
+    ) -> np.ndarray:
+        """Where rows break a rule that looks at one row alone, bool [row]."""
+        asset, time, lost = place
+        if rule.test == "unlisted":
+            return np.zeros(len(rows), bool) if channel is None else channel < 0
+        if rule.test == "bad":
+            if rows.quality is None:
+                return np.zeros(len(rows), bool)
+            return np.array([code not in self.contract.good for code in cell.names(rows.quality).tolist()], bool)
+        if rule.column == "asset":
+            return np.array([cell.is_missing(a) for a in asset.tolist()], bool)
+        if rule.column == "time":
+            return _outside(rule, time, lost)
+        if channel is None:
+            return _outside(rule, values[rule.column], broken[rule.column])
+        mine = channel == self.contract.names.index(rule.column)
+        return mine & _outside(rule, values["value"], broken["value"])
+
+    def _judge_order(
+        self, asset: np.ndarray, time: np.ndarray, channel: np.ndarray | None, first: np.ndarray, own: tuple[Rule, ...]
+    ) -> dict[str, _Accepted]:
+        """Marks in `first` the rows that come too late or twice; returns what is accepted of each asset then."""
+        repeated, earlier = ([r.test for r in own].index(test) for test in ORDER)
+        state, late = self._accepted, self.contract.late
         at = np.flatnonzero(first < 0)
-        for i, a, t in zip(at.tolist(), asset[at].tolist(), time[at].tolist(), strict=True):
-            newest = moved.get(a, self.newest.get(a))
-            if newest is None or t > newest:
-                moved[a] = t
-            else:
-                first[i] = repeated if t == newest else earlier
-        return moved
+        if self.on_error == "refuse":
+            state = {**state, **{a: state[a].copy() for a in set(asset[at].tolist()) if a in state}}
+        channels = [-1] * len(at) if channel is None else channel[at].tolist()
+        for i, a, t, c in zip(at.tolist(), asset[at].tolist(), time[at].tolist(), channels, strict=True):
+            if a not in state:
+                state[a] = _Accepted()
+            verdict = state[a].add(t, c, late)
+            if verdict:
+                first[i] = repeated if verdict == "repeated" else earlier
+        return state
 
 
-def breaches(contract: Contract, rows: Rows, rules: Sequence[Rule], first: np.ndarray) -> tuple[Breach, ...]:
+Values = dict[str, np.ndarray]
+
+
+class _Accepted:
+    """The accepted rows of an asset that a later one can still repeat."""
+
+    __slots__ = ("newest", "keys", "full")
+
+    def __init__(self) -> None:
+        self.newest: Any = None
+        self.keys: set[tuple[Any, int]] = set()  # time and channel, -1 for a wide row
+        self.full = 64
+
+    def copy(self) -> _Accepted:
+        other = _Accepted()
+        other.newest, other.keys, other.full = self.newest, set(self.keys), self.full
+        return other
+
+    def add(self, time: Any, channel: int, late: float) -> str:
+        """Takes a row; the test it fails, empty where it fails none."""
+        if self.newest is None or time > self.newest:
+            self.newest = time
+            if not late:
+                self.keys = {(time, channel)}
+                return ""
+        elif time < self.newest - late:
+            return "earlier"
+        elif (time, channel) in self.keys:
+            return "repeated"
+        self.keys.add((time, channel))
+        if late and len(self.keys) > self.full:
+            self.keys = {key for key in self.keys if key[0] >= self.newest - late}
+            self.full = 64 + 2 * len(self.keys)
+        return ""
+
+
+def row_columns(rows: Rows) -> tuple[str, ...]:
+    """The columns of rows beside asset and time, as their file names them."""
+    long = () if rows.channel is None else ("channel",) if rows.quality is None else ("channel", "quality")
+    return (*long, *rows.values)
+
+
+def breaches(contract: Contract, rows: Rows, own: Sequence[Rule], first: np.ndarray) -> tuple[Breach, ...]:
     """The refused rows; `first` int [row] holds the index of the first broken rule, -1 for none."""
     columns = {**rows.values, "asset": rows.asset, "time": rows.time}
+    named: dict[tuple[int, str], Rule] = {}
     found = []
     for i in np.flatnonzero(first >= 0).tolist():
-        rule = rules[first[i]]
-        value = columns[rule.column][i]
-        asset = _plain(rows.asset[i])
-        text = _text(value, contract.clock == "calendar" and rule.column == "time")
-        found.append(Breach(str(rows.file[i]), int(rows.row[i]), "" if _is_missing(asset) else asset, rule, text))
+        rule = own[first[i]]
+        column = rule.column
+        if rows.channel is not None and column not in ("asset", "time"):
+            key = int(first[i]), cell.plain(rows.channel[i])
+            rule = named.setdefault(key, replace(rule, column=key[1]))
+            column = "quality" if rule.test == "bad" else "value"
+        value = rows.quality[i] if column == "quality" and rows.quality is not None else columns[column][i]
+        asset = cell.plain(rows.asset[i])
+        text = _text(value, contract.clock == "calendar" and column == "time")
+        found.append(Breach(str(rows.file[i]), int(rows.row[i]), "" if cell.is_missing(asset) else asset, rule, text))
     return tuple(found)
 
 
-def refusal(found: Sequence[Breach]) -> DataError:
-    """The error that refuses these rows: eight of them in full, the others counted by reason."""
+def refusal(found: Sequence[Breach], more: Iterable[str] = ()) -> DataError:
+    """The error that refuses these rows: eight of them in full, the others counted by reason; then what else there is to say."""
     files = list(dict.fromkeys(b.file for b in found))
     lines = []
     for b in found[:8]:
@@ -150,15 +252,22 @@ def refusal(found: Sequence[Breach]) -> DataError:
         where += [f"asset {shown(b.asset)}"] if b.asset else []
         where += [f"channel {shown(b.channel)}"] if b.channel else []
         value = repr(b.value) if len(b.value) <= 40 else repr(b.value[:40]) + "..."
-        lines.append(f"  {', '.join(where)}: {value} {b.rule.why} ({b.reason}) -> {b.rule.mend}, or set on_error: quarantine")
+        lines.append(f"  {', '.join(where)}: {value} {b.why} ({b.reason}) -> {b.mend}, or set on_error: quarantine")
     if len(found) > 8:
-        more = ", ".join(f"{n:,} {reason}" for reason, n in Counter(b.reason for b in found[8:]).most_common())
-        lines.append(f"  ... and {len(found) - 8:,} more ({more})")
-    return DataError(refusal_text(files[0] if len(files) == 1 else f"{len(files)} files", len(found), lines))
+        rest = ", ".join(f"{n:,} {reason}" for reason, n in Counter(b.reason for b in found[8:]).most_common())
+        lines.append(f"  ... and {len(found) - 8:,} more ({rest})")
+    return DataError(refusal_text(files[0] if len(files) == 1 else f"{len(files)} files", len(found), [*lines, *more]))
 
 
-def _plain(cell: Any) -> str:
-    return "" if cell is None else str(cell).strip(BLANKS)
+def unit_hints(contract: Contract, found: Sequence[Breach]) -> list[str]:
+    """For each channel whose refused values would mostly lie in its range if they were in another unit, a line that says so."""
+    lines = []
+    for c in contract.channels:
+        values = [b.value for b in found if b.reason == "out_of_range" and b.channel == c.name]
+        others = looks_like(c.unit, cell.numbers(np.array(values, object))[0], c.low, c.high) if values else []
+        if others:
+            lines.append(f"  channel {c.name}: {len(values):,} values beyond its range look like {' or '.join(others[:2])}, not {c.unit}")
+    return lines
 
 
 def _text(value: Any, calendar: bool) -> str:
@@ -169,8 +278,28 @@ def _text(value: Any, calendar: bool) -> str:
     return "" if value != value else repr(float(value)) if isinstance(value, float | np.floating) else str(value)
 
 
-def _breaks(rule: Rule, value: np.ndarray, broken: np.ndarray) -> np.ndarray:
-    """Where a column breaks a rule that looks at one row alone, bool [row]."""
+def _values(rows: Rows, contract: Contract) -> tuple[np.ndarray | None, Values, Values]:
+    """Of long rows the channels' indices, int [row], -1 = not listed; the columns' numbers, and where there is none."""
+    judged = rows.values.keys() - set(contract.ignored(("asset", "time", *row_columns(rows))))
+    read = {name: cell.numbers(column) for name, column in rows.values.items() if name in judged}
+    channel = None
+    if rows.channel is not None:
+        index = {name: k for k, name in enumerate(contract.names)}
+        channel = np.array([index.get(name, -1) for name in cell.names(rows.channel).tolist()], np.int64)
+    return channel, {k: v for k, (v, _) in read.items()}, {k: b for k, (_, b) in read.items()}
+
+
+def _wide(values: Values, channel: np.ndarray | None, accepted: np.ndarray, contract: Contract) -> np.ndarray:
+    if channel is None:
+        columns = [values[name][accepted] for name in contract.names]
+        return np.column_stack(columns or [np.empty((len(accepted), 0))])
+    wide = np.full((len(accepted), len(contract.channels)), np.nan)
+    wide[np.arange(len(accepted)), channel[accepted]] = values["value"][accepted]
+    return wide
+
+
+def _outside(rule: Rule, value: np.ndarray, broken: np.ndarray) -> np.ndarray:
+    """Where a column breaks a rule about its value, bool [row]."""
     if rule.test == "present":
         return broken | ~np.isnan(value)
     found = broken.copy() if rule.test == "broken" else np.zeros(len(value), bool)
@@ -179,49 +308,3 @@ def _breaks(rule: Rule, value: np.ndarray, broken: np.ndarray) -> np.ndarray:
     if rule.high is not None:
         found |= value > rule.high
     return found
-
-
-def _numbers(column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Values float64 [row], NaN where missing or broken, and where the text is no number, bool [row]."""
-    if column.dtype.kind not in "OU":
-        return column.astype(np.float64), np.zeros(len(column), bool)
-    cells = [_plain(cell) for cell in column.tolist()]
-    value = np.array([float(cell) if _is_number(cell) else np.nan for cell in cells], np.float64)
-    broken = np.zeros(len(cells), bool)
-    for i in np.flatnonzero(np.isnan(value)).tolist():
-        if _is_infinite(cells[i]):
-            value[i] = float(cells[i])
-        else:
-            broken[i] = _is_missing(cells[i]) is None
-    return value, broken
-
-
-def _durations(column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Times on the life clock, float64 [row], and where there is none, bool [row]."""
-    value, _ = _numbers(column)
-    return value, np.isnan(value)
-
-
-def _times(column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Times on the calendar clock, int64 [row] microseconds, and where there is none, bool [row]."""
-    if column.dtype.kind in "OU":
-        time = np.array([_microseconds(_plain(cell)) for cell in column.tolist()], np.int64)
-    elif column.dtype.kind == "M":
-        time = column.astype("datetime64[us]").astype(np.int64)
-    elif column.dtype.kind == "f":
-        time = np.where(np.abs(column) < 2.0**62, column, NEVER).astype(np.int64)
-    else:
-        time = column.astype(np.int64)
-    return time, time == NEVER
-
-
-def _microseconds(cell: str) -> int:
-    if _is_time(cell):
-        try:
-            moment = datetime.fromisoformat(cell)
-        except ValueError:  # 30 February
-            return NEVER
-        # Subtracted as integers: shifting a datetime of the year 9999 into UTC overflows.
-        offset = moment.utcoffset() or timedelta()
-        return (moment.replace(tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC) - offset) // timedelta(microseconds=1)
-    return NEVER

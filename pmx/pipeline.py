@@ -88,7 +88,7 @@ class Result:
 
 def run(plan: Plan, tell: Tell) -> Result:
     """Runs the whole way once. Only the winner, its twin without age, and what stands beside them in a table meet the test part."""
-    each = by_asset(plan.fit_scope, task_of(plan.models), plan.window.by)  # refused before any data is read
+    each = by_asset(plan.fit_scope, task_of(plan.models, plan.features), plan.window.by)  # refused before any data is read
     tell("loading", 0, 1)
     history, protocol = plan.source.load(), plan.protocol
     contract = plan.window.suits(history.contract)

@@ -39,10 +39,16 @@ def _parser() -> argparse.ArgumentParser:
         one = command(name, text, HYDRA)
         one.add_argument("name", metavar="NAME", help="an experiment; a wrong name lists them all")
         one.add_argument("overrides", nargs="*", metavar="key=value", help="changes to its settings")
-    data = command("data", "list, check or fetch data sets")
-    data.add_argument("action", choices=["list", "check", "fetch"])
-    data.add_argument("source", nargs="?", metavar="SOURCE", help="such as cmapss")
+    data = command("data", "list, check, profile or fetch data sets")
+    data.add_argument("action", choices=["list", "check", "profile", "fetch"])
+    data.add_argument("source", nargs="?", metavar="SOURCE", help="such as cmapss; profile also takes an experiment")
     data.add_argument("overrides", nargs="*", metavar="key=value", help="such as source.subset=FD003 or on_error=quarantine")
+    data.add_argument("--output", type=Path, metavar="FILE", help="profile: where its page goes (runs/profile/<name>.html)")
+    new = command("new", "draft a plant's card and experiment from its raw files")
+    new.add_argument("plant", metavar="PLANT", help="its name, such as mill_3")
+    new.add_argument("--readings", nargs="+", required=True, metavar="FILE", help="CSV, TXT, TSV or Parquet; files, patterns or folders")
+    new.add_argument("--orders", nargs="+", default=[], metavar="FILE", help="an export of work orders")
+    new.add_argument("--force", action="store_true", help="write anew what is there already")
     verify = command("verify", "check a bundle's digests and its self-test")
     verify.add_argument("bundle", type=Path, metavar="BUNDLE")
     compare = command("compare", "runs side by side")
@@ -76,7 +82,7 @@ def main(argv: list[str] | None = None) -> int:
 def _guarded(options: argparse.Namespace) -> int:
     from pmx.contract import PmxError
 
-    work = {"run": _run, "sweep": _run, "data": _data, "verify": _verify, "compare": _compare, "ui": _ui, "version": _version}[
+    work = {"run": _run, "sweep": _run, "data": _data, "new": _new, "verify": _verify, "compare": _compare, "ui": _ui, "version": _version}[
         options.command
     ]
     try:
@@ -150,7 +156,7 @@ def _one_of_many(cfg: DictConfig, folder: Path, options: argparse.Namespace) -> 
 
 
 def _data(options: argparse.Namespace) -> dict[str, Any]:
-    from pmx.data import check_data, fetch_data, list_data
+    from pmx.data import check_data, fetch_data, list_data, profile_data
 
     if options.action == "list":
         return list_data()
@@ -158,7 +164,15 @@ def _data(options: argparse.Namespace) -> dict[str, Any]:
 
     if not options.source:
         raise UsageError(f"pmx data {options.action} needs a source -> pmx data list shows them")
+    if options.action == "profile":
+        return profile_data(options.source, options.overrides, options.output)
     return (check_data if options.action == "check" else fetch_data)(options.source, options.overrides)
+
+
+def _new(options: argparse.Namespace) -> dict[str, Any]:
+    from pmx.new import new_plant
+
+    return new_plant(options.plant, options.readings, options.orders, options.force)
 
 
 def _verify(options: argparse.Namespace) -> dict[str, Any]:

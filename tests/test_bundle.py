@@ -11,7 +11,7 @@ import pytest
 import pmx.bundle
 from pmx.bundle import CORE, SEALED, Bundle, Spec, core_digest, digest, to_json, to_npz
 from pmx.contract import DigestError, IncompatibleError
-from tests.small_fleet import small_fleet
+from tests.small_fleet import small_fleet, small_watch
 
 
 @pytest.fixture
@@ -172,3 +172,15 @@ def test_verify_refuses_what_was_changed_and_evidence_about_another_core(bundle,
     flip(bundle / "model.onnx")
     changed = verify(bundle)
     assert changed.returncode == 4 and "model.onnx" in changed.stderr and "Traceback" not in changed.stderr
+
+
+def test_memory_is_found_by_name_whatever_the_order():
+    bundle = small_watch().bundle
+    start = bundle.arrays("memory0.npz")
+    names = [bundle.known[2], "nobody", bundle.known[0], bundle.known[2]]
+    want = np.stack([start["rows"][2], start["default"][0], start["rows"][0], start["rows"][2]])
+    assert bundle.memory(names).tobytes() == want.tobytes() and bundle.memory([]).shape == (0, bundle.spec.slots)
+    fleet = small_fleet().bundle
+    assert fleet.known == [] and fleet.memory(["P", "Q"]).tolist() == fleet.arrays("memory0.npz")["default"].tolist() * 2
+    bundle.memory(names)[:] = 7.0
+    assert bundle.memory(names).tobytes() == want.tobytes(), "what one replay changes, the next must not meet"

@@ -509,6 +509,17 @@ def test_every_shipped_yaml_fits_its_class(tmp_path: Path, monkeypatch: pytest.M
         assert config.problems(config.compose("demo", [f"model=[{models}]", *choices])) == [], choices
 
 
+@pytest.mark.parametrize(("name", "scope"), [("skab", "asset"), ("tep", "fleet"), ("demo", "fleet")])
+def test_constants_are_fitted_for_the_fleet_unless_an_experiment_says_otherwise(name: str, scope: str) -> None:
+    assert str(config.compose(name).fit_scope) == scope
+    assert str(config.compose(name, ["fit_scope=asset"]).fit_scope) == "asset"
+
+
+def test_a_mistyped_fit_scope_is_refused_with_the_valid_names() -> None:
+    with pytest.raises(UsageError, match=r"fit_scope(.|\n)*fleet, asset"):
+        config.build(config.compose("demo", ["fit_scope=assets"]))
+
+
 @pytest.mark.parametrize("experiment", ["demo", "cmapss"])
 @pytest.mark.parametrize("model", ["lightgbm", "mlp", "autoencoder", "[lightgbm,mlp]"])
 def test_any_candidate_can_be_chosen_in_any_experiment(experiment: str, model: str) -> None:

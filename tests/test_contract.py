@@ -1,12 +1,14 @@
 """The numpy checker: each breach is found and named, nothing is lost, and batching changes nothing."""
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pmx.contract import FLOAT32_LIMIT, Channel, Contract, DataError, Rows, UsageError
-from pmx.judge import Checker
+from pmx.contract import FLOAT32_LIMIT, Channel, Contract, DataError, Rows, Running, UsageError
+from pmx.judge import Checker, unit_hints
 
 PUMP = Contract((Channel("pressure", unit="bar", low=0.0, high=10.0), Channel("flow", unit="l/s")), "h", "calendar")
 T0 = "2026-01-01T00:00:00Z"
@@ -51,9 +53,83 @@ def test_each_breach_is_filed_under_the_first_rule_it_breaks(row, channel, reaso
     assert checked.position.tolist() == [0]
 
 
-def test_a_value_in_an_unlisted_column_is_refused_and_an_empty_one_is_not():
-    checked = Checker(PUMP).check(rows([("P1", T0, "1", "1", "5"), ("P1", T0, "1", "1", " ")], ("pressure", "flow", "colour")))
-    assert verdicts(checked) == [(2, "P1", "colour", "unknown_channel", "5")]
+def test_an_unlisted_column_is_left_out_and_a_cell_beyond_the_last_column_is_refused():
+    cells = [("P1", T0, "1", "1", "5", ""), ("P2", T0, "1", "1", " ", "7")]
+    checked = Checker(PUMP).check(rows(cells, ("pressure", "flow", "colour", "column_5")))
+    assert verdicts(checked) == [(3, "P2", "column_5", "unknown_channel", "7")]
+    assert PUMP.ignored(("asset", "time", "pressure", "flow", "colour", "column_5")) == ("colour",)
+
+
+def long_rows(cells: list[tuple]) -> Rows:
+    table = np.array(cells, object).reshape(len(cells), 5)
+    file = np.full(len(cells), "readings.csv", object)
+    return Rows(table[:, 0], table[:, 1], {"value": table[:, 3]}, file, np.arange(len(cells)) + 2, table[:, 2], table[:, 4])
+
+
+def test_long_rows_are_judged_by_their_own_channel_and_quality():
+    contract = Contract(PUMP.channels, "h", "calendar", good=("Good", "192"))
+    cells = [
+        ("P1", T0, "pressure", "1", "Good"),
+        ("P1", T0, "flow", "99", " 192 "),
+        ("P1", T0, "flow", "98", "Good"),
+        ("P1", T0, "humidity", "40", "Good"),
+        ("P2", T0, "pressure", "11", "Good"),
+        ("P2", T0, "pressure", "I/O", "Bad"),
+        ("P2", T0, "pressure", "x", "Good"),
+        ("P2", T0, "pressure", "", "Good"),
+        ("P2", "2025-01-01T00:00", "flow", "1", "Good"),
+    ]
+    checked = Checker(contract).check(long_rows(cells))
+    assert [(r, c, reason, v) for r, _, c, reason, v in verdicts(checked)] == [
+        (4, "", "duplicate", T0),
+        (5, "humidity", "unknown_channel", "40"),
+        (6, "pressure", "out_of_range", "11"),
+        (7, "pressure", "bad_quality", "Bad"),
+        (8, "pressure", "wrong_type", "x"),
+        (10, "", "not_monotonic", "2025-01-01T00:00"),
+    ]
+    np.testing.assert_array_equal(checked.values, [[1, np.nan], [np.nan, 99], [np.nan, np.nan]])
+
+
+def test_where_good_codes_are_named_a_long_table_must_carry_codes():
+    contract = Contract(PUMP.channels, "h", "calendar", good=("Good",))
+    table = long_rows([("P1", T0, "flow", "1", "Good")])
+    with pytest.raises(DataError, match="'quality' is not in the header"):
+        Checker(contract).check(Rows(table.asset, table.time, table.values, table.file, table.row, table.channel))
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (("P1", T0, "1,5", "1"), 'decimal comma .* -> set decimal: "," in the card, or on a device'),
+        (("P1", T0, "1.234,5", "1"), "decimal comma"),
+        (("P1", "31.12.2026 10:00", "1", "1"), "time_format in the card"),
+    ],
+)
+def test_a_spelling_of_another_country_is_named(row, words):
+    with pytest.raises(DataError, match=words):
+        Checker(PUMP, "refuse").check(rows([row]))
+
+
+def test_values_in_another_unit_are_recognised():
+    contract = Contract((Channel("heat", "°C", low=-20.0, high=120.0),), "h", "life")
+    found = Checker(contract).check(rows([("P", str(k), str(150 + k)) for k in range(5)], ("heat",))).breaches
+    assert unit_hints(contract, found) == ["  channel heat: 5 values beyond its range look like °F, not °C"]
+
+
+def test_the_hour_that_clocks_skip_is_no_time_and_says_so():
+    contract = Contract(PUMP.channels, "h", "calendar", time_zone="Europe/Berlin")
+    with pytest.raises(DataError, match="clocks skip this hour"):
+        Checker(contract, "refuse").check(rows([("P1", "2026-03-29T02:30", "1", "1")]))
+
+
+def test_a_late_row_is_taken_once_and_only_within_the_lateness():
+    contract = Contract(PUMP.channels, "h", "life", lateness=2.0)
+    times = ["5", "3", "4", "3", "5", "2.9", "6", "3.5", "4"]
+    checked = Checker(contract).check(rows([("P1", t, "1", "1") for t in times]))
+    assert [(r, reason) for r, _, _, reason, _ in verdicts(checked)] == [
+        (5, "duplicate"), (6, "duplicate"), (7, "not_monotonic"), (9, "not_monotonic"), (10, "duplicate"),
+    ]  # fmt: skip
 
 
 def test_rejected_rows_never_move_the_newest_time():
@@ -126,11 +202,50 @@ def test_a_table_without_a_channel_is_refused_whole_with_the_nearest_name():
         {"tick": 1e-7 / 3600},
         {"tick": float("nan")},
         {"longest_gap": -1},
+        {"lateness": -1.0},
+        {"lateness": float("inf")},
+        {"time_zone": "Europe/Berlinn"},
+        {"time_zone": "Europe/Berlin", "clock": "life"},
+        {"running": Running("b", above=1.0)},
     ],
 )
 def test_a_contract_that_cannot_hold_is_refused(settings_):
     with pytest.raises(UsageError):
         Contract(**{"channels": (Channel("a", "-"),), "life_unit": "h", "clock": "calendar", **settings_})
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"align": "first"},
+        {"hold": -1.0},
+        {"hold": float("nan")},
+        {"hold": 1.0, "align": "sum"},
+        {"hold": 1.0, "role": "counter"},
+        {"align": "mean", "role": "counter"},
+        {"rollover": 10.0},
+        {"rollover": 0.0, "role": "counter"},
+        {"name": "channel"},
+    ],
+)
+def test_a_channel_that_cannot_be_aligned_is_refused(wrong):
+    with pytest.raises(UsageError, match="channel "):
+        Channel(**{"name": "a", "unit": "-", **wrong})
+
+
+@pytest.mark.parametrize("limits", [{}, {"above": 2.0, "below": 1.0}, {"above": float("nan")}])
+def test_a_running_condition_that_says_nothing_is_refused(limits):
+    with pytest.raises(UsageError, match="running"):
+        Running("a", **limits)
+
+
+def test_a_contract_survives_json():
+    channels = (Channel("a", "-", align="mean", hold=2.0), Channel("e", "kWh", "counter", rollover=1e6))
+    more = {"time_zone": "Europe/Berlin", "lateness": 0.5, "running": Running("a", above=1.0), "good": ("Good", "192")}
+    contract = Contract(channels, "h", "calendar", **more)
+    assert Contract.from_json(json.loads(json.dumps(contract.to_json()))) == contract
+    older = {"channels": [{"name": "a", "unit": "-"}], "life_unit": "h", "clock": "life"}
+    assert Contract.from_json(older) == Contract((Channel("a", "-"),), "h", "life")
 
 
 CELLS = st.sampled_from(["1", "11", "abc", "", "inf", "nan", " 2 "])

@@ -181,9 +181,9 @@ def test_anomaly_scores_are_ranks_and_carry_no_life(fleet: History, no_stopwatch
     r = run(plan(tmp_path, Known(fleet), models=autoencoder()), silent)
     scores = np.concatenate(r.played.outputs["anomaly_score"])
     assert r.refused is None and (scores[~np.isnan(scores)] >= 0).all() and (scores[~np.isnan(scores)] <= 1).all()
-    assert [row.name for row in r.rows] == ["winner", "age only", "always alarm"] or [row.name for row in r.rows][0] == "winner"
+    assert [row.name for row in r.rows] == ["winner", "age only", "always alarm", "clock", "random score"]
     assert "test/event_recall" in r.metrics and not any("rmse" in k for k in r.metrics), "no life, no error of it"
-    assert len(r.tables) == 1 and Bundle.open(r.bundle).spec.task == "anomaly"
+    assert [t.splitlines()[0].split()[0] for t in r.tables] == ["Readings", "failures"] and Bundle.open(r.bundle).spec.task == "anomaly"
 
 
 @pytest.mark.parametrize("window, models", [(ByTime(share=0.6, folds=2), None), (Head(rows=45, folds=2), autoencoder())])
@@ -253,6 +253,14 @@ def test_what_cannot_run_is_refused_before_data_are_read(tmp_path: Path):
     mixed = {"lightgbm": LightGBM(trees=2), **autoencoder()}
     with pytest.raises(UsageError, match="must share a task"):
         run(plan(tmp_path, Untouchable(), models=mixed), silent)
+    for window, models, scope, words in (
+        (ByAsset(folds=2), autoencoder(), "asset", "tests assets that it never fitted on -> fit_scope: fleet"),
+        (Given(folds=2), autoencoder(), "asset", "tests assets that it never fitted on"),
+        (Head(folds=2), None, "asset", "the task rul learns from whole lives"),
+        (ByAsset(folds=2), None, "run", "'run' is neither fleet nor asset"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            run(plan(tmp_path, Untouchable(), window, models, fit_scope=scope), silent)
 
 
 def test_a_history_without_rows_is_bad_data(fleet: History, tmp_path: Path):
@@ -267,8 +275,8 @@ class Greedy(FeatureSet):
 
     everything: pl.DataFrame
 
-    def fit(self, ticks: pl.DataFrame, contract) -> FeatureSet:
-        return super().fit(type(self).everything, contract)
+    def fit(self, ticks: pl.DataFrame, contract, each: bool = False) -> FeatureSet:
+        return super().fit(type(self).everything, contract, each)
 
 
 def test_a_scaler_fitted_over_the_test_part_is_refused(tmp_path: Path, no_stopwatch: None) -> None:

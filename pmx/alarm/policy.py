@@ -41,9 +41,10 @@ class KofN:
         Args:
             healthy: of an anomaly score, the sorted healthy ratios float64 [rank].
         """
-        if output == "rul" or healthy is None:
+        if output == "rul":
             tried = np.linspace(0.2 * horizon, min(1.3 * horizon, 0.99 * cap / (1 + self.slack)), self.limits)
             return [Policy(output, "below", float(a), float(a * (1 + self.slack)), self.k, self.n) for a in tried.round(6)]
+        assert healthy is not None, "limits of an anomaly score are multiples of a healthy level"
         return [self.at(float(m), healthy) for m in np.geomspace(max(8.0, 2 * healthy[-1]), 0.8, self.limits)]
 
     def at(self, margin: float, healthy: np.ndarray) -> Policy:

@@ -63,7 +63,8 @@ class AlarmState:
         p = self.policy
         bad, good = (values <= p.raise_at, values > p.clear_at) if p.worse == "below" else (values >= p.raise_at, values < p.clear_at)
         for ring, newest in ((self._bad, bad), (self._good, good)):
-            ring[on] = np.c_[ring[on, 1:], newest]
+            ring[on, :-1] = ring[on, 1:]
+            ring[on, -1] = newest
         raised, cleared = self._bad[on].sum(1) >= p.k, self._good[on].sum(1) >= p.k
         # raising wins: within n verdicts both can hold, and a missed failure costs more than a late clearing
         self.standing[on] = raised | (self.standing[on] & ~cleared)
@@ -84,17 +85,14 @@ def evidence(values: np.ndarray, readings: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(readings).all(1), np.nan, values)
 
 
-def evidence(values: np.ndarray, readings: np.ndarray) -> np.ndarray:
-    """Verdict values float [row], NaN where the newest reading [row, channel] has no value at all: off-time raises and clears nothing."""
-    return np.where(np.isnan(readings).all(1), np.nan, values)
-
-
 def alarms(policy: Policy, values: list[np.ndarray]) -> list[np.ndarray]:
     """Whether the alarm stands at each verdict: per asset bool [time], of values float [time]; loops over the same step."""
-    state = AlarmState(policy, len(values))
-    standing = [np.zeros(len(v), bool) for v in values]
-    for t in range(max(map(len, values), default=0)):
-        on = np.flatnonzero([len(v) > t for v in values])
-        for i, stands in zip(on, state.step(on, np.array([values[i][t] for i in on])), strict=True):
-            standing[i][t] = stands
-    return standing
+    state, length = AlarmState(policy, len(values)), np.array([len(v) for v in values], np.int64)
+    padded = np.full((len(values), length.max(initial=0)), np.nan)
+    for row, v in zip(padded, values, strict=True):
+        row[: len(v)] = v
+    standing = np.zeros(padded.shape, bool)
+    for t in range(padded.shape[1]):
+        on = np.flatnonzero(length > t)
+        standing[on, t] = state.step(on, padded[on, t])
+    return [row[:n] for row, n in zip(standing, length, strict=True)]

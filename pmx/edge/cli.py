@@ -25,7 +25,11 @@ def _parser() -> argparse.ArgumentParser:
     shared.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)  # the child process of guard.py
     one = commands.add_parser("replay", parents=[shared], help="readings from a CSV file through the bundle; prints the alarm log")
     one.add_argument(
-        "--input", type=Path, required=True, metavar="FILE.csv", help="columns asset, time and the channels of the bundle's card"
+        "--input",
+        type=Path,
+        required=True,
+        metavar="FILE.csv",
+        help="columns asset, time and the channels of the bundle's card; or asset, time, channel, value and perhaps quality",
     )
     one.add_argument("--output", type=Path, metavar="FILE.csv", help="write every verdict there")
     commands.add_parser("selftest", parents=[shared], help="the golden vectors through the bundle; refuses when they differ here")
@@ -105,12 +109,13 @@ def _replay(options: argparse.Namespace, send: Any) -> dict[str, Any]:
     from pmx.bundle import Bundle
     from pmx.contract import DataError, UsageError, shown
     from pmx.edge.replay import replay
-    from pmx.edge.table import read_csv, write_quarantine
+    from pmx.edge.table import count_lines, read_blocks
 
     if options.output and not options.output.resolve().parent.is_dir():
         raise UsageError(f"--output {options.output}: {options.output.parent} is no folder -> make it first")
     bundle = Bundle.open(options.bundle)
-    played = replay(bundle, read_csv(options.input, bundle.spec.contract), lambda *at: send("progress", at))
+    blocks = read_blocks(options.input, bundle.spec.contract)
+    played = replay(bundle, blocks, lambda *at: send("progress", at), count_lines(options.input))
     log, refused = played.alarm_log(), played.breaches
     for alarm in log:
         send(
@@ -118,19 +123,14 @@ def _replay(options: argparse.Namespace, send: Any) -> dict[str, Any]:
             f"{shown(str(alarm['asset']))}  raised {alarm['raised']}  "
             + (f"cleared {alarm['cleared']}" if alarm["cleared"] else "still standing"),
         )
+    if played.ignored:
+        send("text", f"Columns that the bundle does not know, left out: {shown(', '.join(played.ignored), 200)}")
     if refused:
-        quarantine = options.input.with_suffix(".quarantine.csv")
-        write_quarantine(quarantine, refused)
-        send("text", f"{len(refused)} of {played.rows} rows refused and set apart in {quarantine}")
-        for b in refused[:8]:
-            where = f"asset {shown(b.asset) or '?'}" + (f", channel {shown(b.channel)}" if b.channel else "")
-            send("text", f"  row {b.row}, {where}: {b.value!r} {b.rule.why} ({b.reason})")
-        if len(refused) > 8:
-            reasons = ", ".join(f"{n:,} {reason}" for reason, n in Counter(b.reason for b in refused[8:]).most_common())
-            send("text", f"  … and {len(refused) - 8:,} more ({reasons})")
+        _tell_refused(options.input, played, send)
     if not played.assets:
         raise DataError(f"{options.input}: no reading was accepted of {played.rows} rows, nothing to replay -> correct the file")
-    if 2 * len(refused) > played.rows:
+    strangers = sum(b.reason == "unknown_channel" for b in refused)  # other sensors in a long file say nothing against those we know
+    if 2 * (len(refused) - strangers) > played.rows - strangers:
         raise DataError(
             f"{options.input}: {len(refused):,} of {played.rows:,} rows refused, what is left tells nothing -> correct the file"
         )
@@ -143,10 +143,32 @@ def _replay(options: argparse.Namespace, send: Any) -> dict[str, Any]:
         "core_digest": played.core,
         "rows": played.rows,
         "quarantined": len(refused),
+        "ignored": list(played.ignored),
         "steps": played.steps,
         "steps_per_second": round(speed),
         "alarms": log,
     }
+
+
+def _tell_refused(file: Path, played: Any, send: Any) -> None:
+    """Sets the refused rows apart in a file, and shows the first of them."""
+    from pmx.contract import shown
+    from pmx.edge.table import write_quarantine
+    from pmx.judge import unit_hints
+
+    refused = played.breaches
+    quarantine = file.with_suffix(".quarantine.csv")
+    write_quarantine(quarantine, refused)
+    send("text", f"{len(refused)} of {played.rows} rows refused and set apart in {quarantine}")
+    for b in refused[:8]:
+        where = f"asset {shown(b.asset) or '?'}" + (f", channel {shown(b.channel)}" if b.channel else "")
+        mend = f" -> {b.mend}" if b.why != b.rule.why else ""  # where the value itself tells more than the rule
+        send("text", f"  row {b.row}, {where}: {b.value!r} {b.why} ({b.reason}){mend}")
+    if len(refused) > 8:
+        reasons = ", ".join(f"{n:,} {reason}" for reason, n in Counter(b.reason for b in refused[8:]).most_common())
+        send("text", f"  … and {len(refused) - 8:,} more ({reasons})")
+    for line in unit_hints(played.contract, refused):
+        send("text", line)
 
 
 def _selftest(options: argparse.Namespace, send: Any) -> dict[str, Any]:

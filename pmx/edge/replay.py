@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from pmx.align import Ticks, align, time_text
+from pmx.align import Ticker, Ticks, time_text
 from pmx.bundle import Bundle
 from pmx.contract import Contract, Rows
 from pmx.edge.step import Stepper
 from pmx.edge.table import replacing
-from pmx.judge import Breach, Checked, Checker
+from pmx.judge import Breach, Checker, row_columns
 
 BLOCK = 10_000  # rows judged between two signs of life
 Progress = Callable[[str, int, int], None]  # what, done, in all
@@ -35,6 +35,7 @@ class Replayed:
         breaches: the rows that were refused.
         rows: how many rows came in.
         seconds: of scoring, without reading and alignment.
+        ignored: columns of the rows that the contract does not list, left out.
     """
 
     core: str
@@ -46,6 +47,7 @@ class Replayed:
     breaches: tuple[Breach, ...]
     rows: int
     seconds: float
+    ignored: tuple[str, ...] = ()
 
     @property
     def steps(self) -> int:
@@ -75,24 +77,43 @@ class Replayed:
         return time_text(self.contract, int(tick) * self.contract.tick_us if us else tick * self.contract.tick)
 
 
-def replay(bundle: Bundle, rows: Rows, progress: Progress | None = None) -> Replayed:
-    """Rows in arrival order -> contract -> ticks -> step graph -> alarms. Rows that break the contract are set apart and reported."""
+def replay(bundle: Bundle, rows: Rows | Iterable[Rows], progress: Progress | None = None, total: int = 0) -> Replayed:
+    """Rows in arrival order -> contract -> ticks -> step graph -> alarms. Rows that break the contract are set apart and reported.
+
+    Args:
+        bundle: an opened bundle.
+        rows: all of them, or block by block, so that no more than a block of raw text is in memory.
+        progress: is told of rows and of steps.
+        total: about how many rows the blocks hold.
+    """
     contract = bundle.spec.contract
-    checker, parts = Checker(contract), []
-    for begin in range(0, max(len(rows), 1), BLOCK):
-        parts.append(checker.check(rows.take(np.arange(begin, min(begin + BLOCK, len(rows))))))
-        if progress and len(rows) > BLOCK:  # who waits for a sign of life must not wait for the whole file
-            progress("rows", min(begin + BLOCK, len(rows)), len(rows))
-    asset, at, values = (np.concatenate([getattr(p, name) for p in parts]) for name in ("asset", "time", "values"))
-    checked = Checked(asset, at, values, np.empty(0, np.int64), tuple(b for p in parts for b in p.breaches))
-    return replay_ticks(bundle, align(contract, checked), checked.breaches, len(rows), progress)
+    checker, ticker = Checker(contract), Ticker(contract)
+    found: list[Breach] = []
+    ignored: tuple[str, ...] = ()
+    done, total = 0, len(rows) if isinstance(rows, Rows) else total
+    for block in _blocks([rows] if isinstance(rows, Rows) else rows):
+        ignored = contract.ignored(("asset", "time", *row_columns(block)))
+        checked = checker.check(block)
+        ticker.add(checked)
+        found += checked.breaches
+        done += len(block)
+        if progress and max(total, done) > BLOCK:  # who waits for a sign of life must not wait for the whole file
+            progress("rows", done, max(total, done))
+    played = replay_ticks(bundle, ticker.ticks(), tuple(found), done, progress)
+    return replace(played, ignored=ignored)
+
+
+def _blocks(parts: Iterable[Rows]) -> Iterator[Rows]:
+    for part in parts:
+        for begin in range(0, max(len(part), 1), BLOCK):
+            yield part.take(np.arange(begin, min(begin + BLOCK, len(part)))) if len(part) > BLOCK else part
 
 
 def replay_ticks(
     bundle: Bundle, ticks: Ticks, breaches: tuple[Breach, ...] = (), rows: int = 0, progress: Progress | None = None
 ) -> Replayed:
     """Replays readings that are aligned already; all assets advance by step rank, in one batch."""
-    stepper, assets = Stepper(bundle, len(ticks.assets)), range(len(ticks.assets))
+    stepper, assets = Stepper(bundle, ticks.assets), range(len(ticks.assets))
     names = stepper.spec.outputs
     at: list[list[int]] = [[] for _ in assets]
     found: dict[str, list[list[np.ndarray]]] = {name: [[] for _ in assets] for name in names}

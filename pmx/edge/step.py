@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnxruntime
 
-from pmx.alarm.state import AlarmState, Policy
+from pmx.alarm.state import AlarmState, Policy, evidence
 from pmx.align import Ticks
 from pmx.bundle import Bundle
 from pmx.contract import IncompatibleError, Verdict
@@ -51,10 +51,10 @@ class Stepper:
 
     Args:
         bundle: an opened bundle.
-        assets: how many; all of them start as new ones.
+        assets: their names; all of them start as new ones, those that the bundle knows with their own constants.
     """
 
-    def __init__(self, bundle: Bundle, assets: int) -> None:
+    def __init__(self, bundle: Bundle, assets: Sequence[str]) -> None:
         self.spec = bundle.spec
         self.graph = session(bundle.files["model.onnx"])
         self.names = [o.name for o in self.graph.get_outputs()]
@@ -65,17 +65,20 @@ class Stepper:
         policy = Policy(**bundle.policy)
         if policy.output not in self.spec.outputs:
             raise IncompatibleError(f"the alarm watches {policy.output!r}, the spec promises {', '.join(self.spec.outputs)} -> pack again")
-        self.alarm = AlarmState(policy, assets)
+        self.alarm = AlarmState(policy, len(assets))
         self.memory = bundle.memory(assets)
-        self._window = np.full((assets, self.spec.window, len(self.spec.contract.channels)), np.nan, np.float32)
-        self._pending = np.zeros(assets, np.int64)
+        self._window = np.full((len(assets), self.spec.window, len(self.spec.contract.channels)), np.nan, np.float32)
+        self._pending = np.zeros(len(assets), np.int64)
 
     def run(self, window: np.ndarray, fresh: np.ndarray, memory: np.ndarray) -> dict[str, np.ndarray]:
         """The bare graph: window float32 [asset, W, channel], fresh int64 [asset], memory float64 [asset, M]."""
         return dict(zip(self.names, self.graph.run(None, {"window": window, "fresh": fresh, "memory": memory}), strict=True))
 
     def step(self, on: np.ndarray, readings: np.ndarray) -> Scored:
-        """Takes the newest reading float32 [asset, channel] of the assets in `on`; scores those that are due."""
+        """Takes the newest reading float32 [asset, channel] of the assets in `on`; scores those that are due.
+
+        An asset whose newest reading has no value at all is off or silent: its verdict is no evidence for an alarm, nor against.
+        """
         self._window[on, :-1] = self._window[on, 1:]
         self._window[on, -1] = readings
         self._pending[on] += 1
@@ -85,7 +88,8 @@ class Stepper:
         out = self.run(self._window[due], self._pending[due], self.memory[due])
         self.memory[due], self._pending[due] = out["memory_next"], 0
         verdict = Verdict(**{name: out[name] for name in VERDICTS if name in out})
-        return Scored(due, verdict, self.alarm.step(due, verdict.output(self.alarm.policy.output)), out)
+        told = evidence(verdict.output(self.alarm.policy.output), self._window[due, -1])
+        return Scored(due, verdict, self.alarm.step(due, told), out)
 
     def through(self, ticks: Ticks) -> Iterator[tuple[int, Scored]]:
         """All assets by step rank, in one batch: the rank, and what that step gave."""

@@ -22,14 +22,7 @@ def point_metrics(
         score: per asset float [time], higher = worse; NaN where the tick has no reading, which then does not count.
         tick: their ticks, per asset int64 [time].
     """
-    horizon = protocol.horizon / tick_length
-    wrong, said, kept = [], [], []
-    for i, (values, at) in enumerate(zip(score, tick, strict=True)):
-        known = truth.anomalous(at.astype(np.float64), i, horizon)
-        counts = ~np.isnan(values) & ~np.isnan(known)
-        wrong.append(known[counts] > 0)
-        said.append(values[counts])
-        kept.append(at[counts])
+    wrong, said, kept = told(score, tick, truth, protocol.horizon / tick_length)
     hits = np.array([(w & (s >= limit)).sum() for w, s in zip(wrong, said, strict=True)], np.float64)
     false = np.array([(~w & (s >= limit)).sum() for w, s in zip(wrong, said, strict=True)], np.float64)
     bad = np.array([w.sum() for w in wrong], np.float64)
@@ -40,11 +33,33 @@ def point_metrics(
         "far": ratio(false, good, draws, seed),
         "mar": ratio(bad - hits, bad, draws, seed),
     }
+    if not bad.any():  # without an anomalous reading nobody can say what a detector finds
+        found["f1"] = (np.nan, np.nan, np.nan)
     each = [_ap(w, s) for w, s in zip(wrong, said, strict=True) if w.any() and not w.all()]
     everything = np.concatenate([*wrong, np.zeros(0, bool)]), np.concatenate([*said, np.zeros(0)])
     found["ap"] = (_ap(*everything), np.nan, np.nan)
     found["ap_per_asset"] = (float(np.mean(each)) if each else np.nan, np.nan, np.nan)
     return found | _by_fault(said, kept, limit, truth, protocol)
+
+
+def told(
+    score: list[np.ndarray], tick: list[np.ndarray], truth: Truth, horizon: float
+) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
+    """Per asset, of the readings that count: whether they are anomalous, bool [time], their scores and their ticks. `horizon` in ticks."""
+    wrong, said, kept = [], [], []
+    for i, (values, at) in enumerate(zip(score, tick, strict=True)):
+        known = truth.anomalous(at.astype(np.float64), i, horizon)
+        counts = ~np.isnan(values) & ~np.isnan(known)
+        wrong.append(known[counts] > 0)
+        said.append(values[counts])
+        kept.append(at[counts])
+    return wrong, said, kept
+
+
+def f1(wrong: list[np.ndarray], said: list[np.ndarray], limit: float) -> float:
+    """F1 of `score >= limit`, of readings as `told` gives them; NaN where none is anomalous."""
+    bad, over = np.concatenate([*wrong, np.zeros(0, bool)]), np.concatenate([*said, np.zeros(0)]) >= limit
+    return float(2 * (bad & over).sum() / (bad.sum() + over.sum())) if bad.any() else np.nan
 
 
 def _ap(wrong: np.ndarray, score: np.ndarray) -> float:

@@ -57,7 +57,7 @@ def error_by_life(played: Replayed, truth: Truth, protocol: Protocol) -> Figure:
 
 
 def trajectories(played: Replayed, truth: Truth, protocol: Protocol, most: int = 6) -> Figure:
-    """The longest-watched test assets: true and estimated RUL, and where the alarm stood."""
+    """The longest-watched test assets: true and estimated RUL, or the anomaly score beside the truth, and where the alarm stood."""
     unit = played.contract.life_unit
     figure = Figure(figsize=(9, 5), layout="constrained")
     grid = figure.subplots(2, 3, sharey=True).ravel()
@@ -70,7 +70,11 @@ def trajectories(played: Replayed, truth: Truth, protocol: Protocol, most: int =
             axes.plot(at, pairs[i][1], color=ACCENT, linewidth=1, label="estimated")
         else:
             axes.plot(at, played.outputs["anomaly_score"][i], color=ACCENT, linewidth=1, label="anomaly score, higher = worse")
+            axes.set_ylim(0, 1.05)
         top = protocol.cap if pairs else 1.0
+        known = truth.anomalous(played.tick[i].astype(float), i, protocol.horizon / played.contract.tick)
+        if not pairs:
+            axes.plot(at, np.where(known > 0, 1.03, np.nan), color=INK, linewidth=4, label="anomalous in truth", solid_capstyle="butt")
         axes.fill_between(at, 0, top, where=played.standing[i], color=PALE, alpha=0.4, step="post", label="alarm stands")
         axes.set_title(played.assets[i], fontsize=9)
         axes.spines[["top", "right"]].set_visible(False)

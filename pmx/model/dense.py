@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,7 @@ from torch.utils.data import BatchSampler, DataLoader, RandomSampler, Sequential
 
 from pmx.contract import DataError
 
+BATCH = 256  # rows in a step
 LIMIT = 5.0  # a standardised feature never exceeds this: a spike must not throw a network off
 
 
@@ -84,26 +86,32 @@ class _Best(Callback):
 
 
 class _Network(lightning.LightningModule):
-    def __init__(self, sizes: list[int], learning_rate: float, weight_decay: float, steps: int, noise: float) -> None:
+    def __init__(self, net: torch.nn.Module, learning_rate: float, weight_decay: float, steps: int, noise: float) -> None:
         super().__init__()
-        layers: list[torch.nn.Module] = []
-        for a, b in zip(sizes[:-1], sizes[1:], strict=True):
-            layers += [torch.nn.Linear(a, b), torch.nn.ReLU()]
-        self.net = torch.nn.Sequential(*layers[:-1])
+        self.net = net
         self.learning_rate, self.weight_decay, self.steps, self.noise = learning_rate, weight_decay, steps, noise
 
     def training_step(self, batch: list[torch.Tensor], _: int) -> torch.Tensor:
         x, y = batch
-        return torch.nn.functional.mse_loss(self.net(x + self.noise * torch.randn_like(x)), y)
+        return _mean_square(self.net(x + self.noise * torch.randn_like(x)), y)
 
     def validation_step(self, batch: list[torch.Tensor], _: int) -> None:
         x, y = batch
-        self.log("inner_loss", torch.nn.functional.mse_loss(self.net(x), y), batch_size=len(x))
+        self.log("inner_loss", _mean_square(self.net(x), y), batch_size=len(x))
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         optimiser = torch.optim.AdamW(self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=self.learning_rate, total_steps=self.steps)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def _mean_square(told: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Mean squared error over the targets that are there."""
+    missing = torch.isnan(y)
+    if not missing.any():
+        return torch.nn.functional.mse_loss(told, y)
+    error = torch.where(missing, 0.0, told - torch.nan_to_num(y))
+    return (error * error).sum() / (~missing).sum().clamp(min=1)
 
 
 def _batches(x: np.ndarray, y: np.ndarray, size: int, shuffle: bool) -> DataLoader:
@@ -125,7 +133,7 @@ def train(
 ) -> Layers:
     """Fits a dense network from features float32 [row, feature] to targets float64 [row, out]; without targets, to its own inputs.
 
-    One asset in six is kept for early stopping (one of two assets; where there is only one, its last sixth).
+    The rows of `kept_apart` decide when it stops.
     """
     if len(x) < 2:
         raise DataError(f"{len(x)} tick to fit a network on: one is needed to learn from and one to stop at -> take more data")
@@ -135,20 +143,54 @@ def train(
     plain = Layers(mean, scale, (), ())
     z = plain.inputs(x)
     target = z if y is None else y
+    sizes = [x.shape[1], *hidden, target.shape[1]]
+    network = fit_network(lambda: _dense(sizes), z, target, kept_apart(asset, seed), epochs, patience, learning_rate, noise, seed)
+    linear = [m for m in network.modules() if isinstance(m, torch.nn.Linear)]
+    weight = tuple(m.weight.detach().numpy().T.astype(np.float64) for m in linear)
+    return Layers(mean, scale, weight, tuple(m.bias.detach().numpy().astype(np.float64) for m in linear))
+
+
+def kept_apart(asset: np.ndarray, seed: int) -> np.ndarray:
+    """bool [row], the rows that early stopping looks at: one asset in six (one of two; of a single one its last sixth)."""
     names = np.random.default_rng(seed).permutation(np.unique(asset))
-    inner = np.isin(asset, names[: max(1, len(names) // 6)]) if len(names) > 1 else np.arange(len(asset)) >= len(asset) * 5 // 6
+    return np.isin(asset, names[: max(1, len(names) // 6)]) if len(names) > 1 else np.arange(len(asset)) >= len(asset) * 5 // 6
+
+
+def fit_network(
+    make: Callable[[], torch.nn.Module],
+    z: np.ndarray,
+    target: np.ndarray,
+    inner: np.ndarray,
+    epochs: int,
+    patience: int,
+    learning_rate: float,
+    noise: float,
+    seed: int,
+) -> torch.nn.Module:
+    """Fits a network from inputs [row, ...] to targets [row, out], NaN = unknown, by the mean squared error; returns its best state.
+
+    Args:
+        make: gives the network, with weights that the seed decides.
+        inner: bool [row], the rows that are not fitted on, but stopped at.
+        noise: standard deviation added to the inputs while training.
+    """
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # the data are in memory: a worker would only copy them
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6 on torch 2.13: nothing a user could mend
         logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # its hints on accelerators are not for our users
         torch.manual_seed(seed)
-        fit = _batches(z[~inner], target[~inner], 256, shuffle=True)
-        network = _Network([x.shape[1], *hidden, target.shape[1]], learning_rate, 0.01, epochs * len(fit), noise)
+        fit = _batches(z[~inner], target[~inner], BATCH, shuffle=True)
+        network = _Network(make(), learning_rate, 0.01, epochs * len(fit), noise)
         trainer = lightning.Trainer(
             max_epochs=epochs, accelerator="cpu", devices=1, callbacks=[_Best(patience)], logger=False, enable_checkpointing=False,
             enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0, gradient_clip_val=1.0,
         )  # fmt: skip
         trainer.fit(network, fit, _batches(z[inner], target[inner], 4096, shuffle=False))
-    linear = [m for m in network.net if isinstance(m, torch.nn.Linear)]
-    weight = tuple(m.weight.detach().numpy().T.astype(np.float64) for m in linear)
-    return Layers(mean, scale, weight, tuple(m.bias.detach().numpy().astype(np.float64) for m in linear))
+    return network.net
+
+
+def _dense(sizes: list[int]) -> torch.nn.Sequential:
+    layers: list[torch.nn.Module] = []
+    for a, b in zip(sizes[:-1], sizes[1:], strict=True):
+        layers += [torch.nn.Linear(a, b), torch.nn.ReLU()]
+    return torch.nn.Sequential(*layers[:-1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from zlib import crc32
 
 import numpy as np
 
@@ -72,15 +73,17 @@ def detectors(score: list[np.ndarray], limit: float, tick: list[np.ndarray], tru
         tick: per test asset int64 [time].
         truth: of the test assets.
     """
-    rng, made = np.random.default_rng(seed), []
+    made = []
     told = np.concatenate([s[(at >= begins) & ~np.isnan(s)] for s, at, begins in zip(score, tick, truth.begins, strict=True)])
     share = float(np.mean(told >= limit)) if len(told) else 0.0
     clocks = []
     for at, begins in zip(tick, truth.begins, strict=True):
         tested = at[at >= begins]
         clocks.append(at >= (np.quantile(tested, QUARTER) if len(tested) else np.inf))
-    # uniform on [share, 1 + share): as large a part of it lies at or above 1 as the winner raises
-    chance = [rng.uniform(share, 1 + share, len(s)) for s in score]
+    # uniform on [share, 1 + share): as large a part of it lies at or above 1 as the winner raises. Each asset has draws of its own,
+    # so that they do not depend on which others are there, or in which order
+    draws = [np.random.default_rng([seed, crc32(a.encode())]) for a in truth.assets]
+    chance = [rng.uniform(share, 1 + share, len(s)) for rng, s in zip(draws, score, strict=True)]
     for name, values in (
         ("always alarm", [np.ones(len(s)) for s in score]),
         ("clock", [c.astype(float) for c in clocks]),

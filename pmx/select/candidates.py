@@ -14,6 +14,7 @@ from pmx.alarm.state import Policy, evidence
 from pmx.contract import DataError, UsageError
 from pmx.evaluate.protocol import Protocol
 from pmx.feature.features import FeatureSet
+from pmx.feature.kernel import Lags
 from pmx.model import Model
 from pmx.model.scope import Scoped
 from pmx.pack.fitted import Fitted, Healthy, smoothed
@@ -45,8 +46,15 @@ class Trial:
     value: float
 
 
-def task_of(models: dict[str, Model]) -> str:
-    """The one task of all candidates."""
+def task_of(models: dict[str, Model], features: FeatureSet) -> str:
+    """The one task of all candidates; refused where they have several, or where one cannot read these features."""
+    for name, model in models.items():
+        given = [k.lags if isinstance(k, Lags) else 0 for k in features.kernels]
+        if model.lags and given != [model.lags]:
+            what = f"{given[0]} lags" if given[0] and len(given) == 1 else "other features"
+            raise UsageError(
+                f"model.{name}.lags is {model.lags}, but it is given {what} -> feature=lags, and the same number of lags in both"
+            )
     tasks = {m.task for m in models.values()}
     if len(tasks) != 1:
         listed = ", ".join(f"{n} ({m.task})" for n, m in models.items())
@@ -61,7 +69,7 @@ def out_of_fold(
 
     The normalisation is fitted inside each fold too. A tick without any reading is not fitted on, and has no anomaly score.
     """
-    task = task_of(models)
+    task = task_of(models, features)
     training.usable(task, protocol)  # refused here, before anything is fitted
     scores = {name: np.full(len(training.ticks), np.nan) for name in models}
     folds = training.folds()
@@ -94,7 +102,12 @@ def try_out(name: str, model: Model, scores: np.ndarray, training: Training, pro
     rows = [np.flatnonzero(training.asset == a) for a in training.truth.assets]
     tick, readings = training.ticks["tick"].to_numpy(), training.ticks.select(training.contract.names).to_numpy()
     heard = evidence(verdict, readings)
-    family = alarm.family(output, protocol.horizon, protocol.cap, ratios)
+    known = bool(training.truth.failures)
+    family = (
+        [alarm.at(alarm.margin, ratios)]
+        if ratios is not None and not known
+        else alarm.family(output, protocol.horizon, protocol.cap, ratios)
+    )
     policy, counts = set_limits(
         family, [heard[r] for r in rows], [tick[r] for r in rows], training.truth, protocol, training.contract.tick, alarm.most_false
     )

@@ -7,7 +7,7 @@ import polars as pl
 
 from pmx.alarm.policy import KofN
 from pmx.alarm.state import Policy, alarms
-from pmx.evaluate.anomaly import point_metrics
+from pmx.evaluate.anomaly import f1, told
 from pmx.evaluate.protocol import Protocol, Truth
 from pmx.evaluate.report import Row, row
 from pmx.feature.features import FeatureSet
@@ -42,7 +42,7 @@ def cross_fitted(
         return []
     parts = tested.partition_by("asset", maintain_order=True)
     tick = [p["tick"].to_numpy() for p in parts]
-    group, length = np.array([groups[a] for a in truth.assets]), training.contract.tick
+    group, horizon = np.array([groups[a] for a in truth.assets]), protocol.horizon / training.contract.tick
     tried: list[tuple[Policy, list[np.ndarray]]] = []
     for trial in (t for t in trials if t.healthy is not None):
         assert trial.healthy is not None
@@ -53,8 +53,8 @@ def cross_fitted(
     for name in names:
         others = np.flatnonzero(group != name)
         few, at = truth.some(others), [tick[i] for i in others]
-        f1 = [point_metrics([v[i] for i in others], p.raise_at, at, few, protocol, length)["f1"][0] for p, v in tried]
-        chosen[name] = tried[int(np.nanargmax(f1))] if not np.isnan(f1).all() else tried[0]
+        merit = [f1(*told([v[i] for i in others], at, few, horizon)[:2], p.raise_at) for p, v in tried]
+        chosen[name] = tried[int(np.nanargmax(merit))] if not np.isnan(merit).all() else tried[0]
     score, standing = [], []
     for i, name in enumerate(group):
         policy, verdict_of = chosen[name]
@@ -65,5 +65,5 @@ def cross_fitted(
 
 def _over(score: np.ndarray, limit: float) -> np.ndarray:
     """Odds of a score over the odds of the limit, float64: rises with the score, and is at least 1 exactly where the score reaches the limit."""
-    odds = score / np.maximum(1 - score, 1e-12) / (limit / max(1 - limit, 1e-12))
+    odds = score / np.maximum(1 - score, 1e-12) / (max(limit, 1e-12) / max(1 - limit, 1e-12))
     return np.where(np.isnan(score), np.nan, np.where(score >= limit, np.maximum(odds, 1.0), np.minimum(odds, np.nextafter(1.0, 0.0))))

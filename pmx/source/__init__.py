@@ -22,7 +22,8 @@ class History:
         name: of the data set and its subset, such as `cmapss FD001`.
         contract: what readings must look like.
         rows: `file` (String), `row` (Int64, line number), `asset` (String), `time` (String, Datetime[us, UTC], or Float64 in
-            the life unit), then one column per channel (String or Float64), in arrival order.
+            the life unit), then one column per channel (String or Float64), in arrival order. Or long, with one value a row:
+            then `channel` (String), `value` (String or Float64) and, where codes are known, `quality` (String).
         events: `asset`, `time`, `event` (`failure`, `replacement`, `inspection`, `no_fault_found` or `commissioning`) and
             `known_at`; both times Datetime[us, UTC], or Float64 in the life unit.
         test_assets: the source's own test part; None = it has none.
@@ -32,6 +33,7 @@ class History:
             labelled them; None = nobody did. They judge a result and are never fitted on.
         calibration: assets known to be healthy that set limits and nothing else; empty = limits come from folds.
         groups: asset -> group of like assets or experiments, for choices that are made on the other groups; may be empty.
+        notes: what a user should know of the files beside their rows, such as columns that were left out; one sentence each.
 
     Example:
         >>> import polars as pl
@@ -53,6 +55,7 @@ class History:
     episodes: pl.DataFrame | None = None
     calibration: frozenset[str] = frozenset()
     groups: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 class Source(ABC):
@@ -92,7 +95,8 @@ class Admitted:
         readings: `file`, `row`, `asset` (String), `time` (Datetime[us, UTC], or Float64 in the life unit), then the channels
             (Float64, null = missing), in arrival order.
         quarantine: the refused rows: `file`, `row`, `asset`, `channel`, `reason`, `value` (String).
-        counts: rows `in`, `accepted` and `quarantined`; the first is the sum of the others.
+        counts: raw rows `in`, `accepted` and `quarantined`; the first is the sum of the others.
+        ignored: columns that the contract does not list, left out.
 
     Example:
         >>> import polars as pl
@@ -103,6 +107,7 @@ class Admitted:
     readings: pl.DataFrame
     quarantine: pl.DataFrame
     counts: dict[str, int]
+    ignored: tuple[str, ...] = ()
 
     def some(self, name: str) -> Admitted:
         """The same, refused when no row of the history of this name is left."""

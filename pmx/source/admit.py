@@ -1,59 +1,76 @@
-"""The contract's rules as Polars expressions: a whole history judged at once, with the verdicts of `pmx.contract.Checker`."""
+"""The contract's rules as Polars expressions: a whole history judged at once, with the verdicts of `pmx.judge.Checker`."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from pmx.contract import BLANKS, INFINITY, MISSING, NEVER, NUMBER, TIME, Contract, DataError, Rows, Rule, UsageError
+from pmx.clock import LocalTimes
+from pmx.contract import BLANKS, INFINITY, MISSING, NEVER, NUMBER, TIME, Contract, DataError, Rows, UsageError, is_long, refusal_text
 from pmx.edge.table import QUARANTINE, replacing
-from pmx.judge import Breach, breaches, refusal
+from pmx.judge import ORDER, Breach, breaches, refusal
+from pmx.rule import Rule, rules
 from pmx.source import Admitted
+from pmx.unit import looks_like
 
 PLACE = ("file", "row", "asset", "time")
 UTC_TIME = pl.Datetime("us", "UTC")
+LEAST_VALUES = 20  # of a channel, before a share of them says something
+MOST, SOME = 0.5, 0.05  # shares of a channel beyond its range: no blemish in any case, or where another unit explains them
 
 
 def admit(rows: pl.LazyFrame, contract: Contract, on_error: str = "refuse", quarantine: Path | None = None) -> Admitted:
     """Judges a history's rows by the contract.
 
     Args:
-        rows: as in `History.rows`.
+        rows: as in `History.rows`; long where it has the columns `channel` and `value`.
         contract: whose rules hold.
-        on_error: `refuse` raises a DataError on any breach and writes nothing; `quarantine` sets the refused rows apart.
+        on_error: `refuse` raises a DataError on any breach and writes nothing; `quarantine` sets the refused rows apart, but
+            raises one where a channel as a whole lies beyond its range.
         quarantine: the Parquet file that takes them, written in that case alone; None = they are only returned.
     """
     if on_error not in ("refuse", "quarantine"):
         raise UsageError(f"on_error: {on_error!r} is neither refuse nor quarantine")
+    given = rows.collect_schema().names()
     frame = _plain_types(rows, contract).collect()
     columns = [c for c in frame.columns if c not in PLACE]
-    contract.require(frame.columns, str(frame["file"][0]) if frame.height else "the rows")
-    rules = contract.rules(columns)
-    judged = _judge(frame, contract, columns, rules)
-    refused = judged["breach"].is_not_null()
-    found = breaches(contract, to_rows(frame.filter(refused), contract), rules, judged["breach"].drop_nulls().to_numpy())
+    file = str(frame["file"][0]) if frame.height else "the rows"
+    contract.require(given, file)
+    own = rules(contract, columns)
+    judged = _Judged.of(frame, contract, own)
+    first = judged.first
+    found = breaches(contract, to_rows(frame.filter(pl.Series(first >= 0)), contract), own, first[first >= 0])
     if found and on_error == "refuse":
-        raise refusal(found)
-    accepted = judged.filter(~refused)
-    time = pl.from_epoch("time", "us").dt.replace_time_zone("UTC") if contract.clock == "calendar" else pl.col("time")
-    readings = accepted.select("file", "row", "asset", time, *(pl.col(f"value {c}").alias(c) for c in contract.names))
+        raise refusal(found, judged.beyond)
+    if judged.beyond:
+        raise DataError(refusal_text(file, len(judged.beyond), judged.beyond))
     table = _table(found)
+    counts = {"in": frame.height, "accepted": frame.height - len(found), "quarantined": len(found)}
+    readings = (_from_long if is_long(columns) else _from_wide)(frame, judged, contract)
+    if contract.lateness:
+        readings = readings.sort("asset", "time", maintain_order=True)
+    if contract.clock == "calendar":
+        readings = readings.with_columns(pl.from_epoch("time", "us").dt.replace_time_zone("UTC"))
     if quarantine is not None and on_error == "quarantine":
         with replacing(Path(quarantine)) as part:
             table.write_parquet(part)
-    return Admitted(readings, table, {"in": frame.height, "accepted": readings.height, "quarantined": table.height})
+    return Admitted(readings, table, counts, contract.ignored(given))
 
 
 def to_rows(frame: pl.DataFrame, contract: Contract) -> Rows:
     """Raw rows as a device meets them; a missing calendar time becomes `NEVER`, a missing number NaN, missing text empty."""
     frame = _plain_types(frame.lazy(), contract).collect()
-    values = {c: _array(frame[c]) for c in frame.columns if c not in PLACE}
+    arrays = {c: _array(frame[c]) for c in frame.columns if c != "time"}
     time = frame["time"]
     if time.dtype == pl.Datetime:
         time = time.to_physical()
-    return Rows(_array(frame["asset"]), _array(time), values, _array(frame["file"]), _array(frame["row"]))
+    asset, file, row = (arrays.pop(c) for c in ("asset", "file", "row"))
+    long = is_long(arrays)
+    channel, quality = (arrays.pop(c, None) if long else None for c in ("channel", "quality"))
+    return Rows(asset, _array(time), arrays, file, row, channel, quality)
 
 
 def _array(column: pl.Series) -> np.ndarray:
@@ -64,12 +81,21 @@ def _array(column: pl.Series) -> np.ndarray:
 
 
 def _plain_types(rows: pl.LazyFrame, contract: Contract) -> pl.LazyFrame:
-    """Every column as text, Float64 or, for a calendar's time, Datetime[us, UTC]."""
-    casts = []
-    for name, dtype in rows.collect_schema().items():
+    """Every column that counts as text, Float64 or, for a calendar's time, Datetime[us, UTC]."""
+    schema = rows.collect_schema()
+    casts, text = [], ["file", "asset", *(["channel", "quality"] if is_long(schema.names()) else [])]
+    ignored = contract.ignored(schema.names())
+    for name, dtype in schema.items():
+        if name in ignored:
+            continue
         if name == "row":
             casts.append(pl.col(name).cast(pl.Int64))
-        elif name in ("file", "asset") or not (dtype.is_numeric() or dtype == pl.Boolean or isinstance(dtype, pl.Datetime)):
+        elif name == "quality" and name in text and dtype.is_float():  # code 192 must not become 192.0
+            whole = pl.col(name) == pl.col(name).round()
+            casts.append(
+                pl.when(whole).then(pl.col(name).cast(pl.Int64, strict=False).cast(pl.String)).otherwise(pl.col(name).cast(pl.String))
+            )
+        elif name in text or not (dtype.is_numeric() or dtype == pl.Boolean or isinstance(dtype, pl.Datetime)):
             casts.append(pl.col(name).cast(pl.String))
         elif name != "time":
             casts.append(pl.col(name).cast(pl.Float64))
@@ -83,34 +109,148 @@ def _plain_types(rows: pl.LazyFrame, contract: Contract) -> pl.LazyFrame:
     return rows.select(casts)
 
 
-def _judge(frame: pl.DataFrame, contract: Contract, columns: list[str], rules: tuple[Rule, ...]) -> pl.DataFrame:
-    """Adds `breach`, the index of the first broken rule or null, and the typed `asset`, `time` and `value <column>`."""
-    typed = [pl.col("file", "row"), _plain("asset").alias("asset")]
-    typed += [_is(_plain("asset"), MISSING).alias("broken asset"), *_time(frame.schema["time"], contract)]
-    for c in columns:
-        typed += _number(c, frame.schema[c])
-    judged = frame.lazy().select(typed)
-    judged = judged.with_columns(breach=pl.coalesce(pl.lit(None, pl.Int32), *(_where(rule, k) for k, rule in enumerate(rules))))
-    # Refused rows never move an asset's newest time, so that one wild time stamp cannot shut out all that follow.
-    newest = pl.when(pl.col("breach").is_null()).then(pl.col("time"))
-    judged = judged.with_columns(newest=newest.cum_max().forward_fill().shift(1).over("asset"))
-    late = {"repeated": pl.col("time") == pl.col("newest"), "earlier": pl.col("time") < pl.col("newest")}
-    order = [pl.when(late[rule.test]).then(pl.lit(k, pl.Int32)) for k, rule in enumerate(rules) if rule.test in late]
-    return judged.with_columns(breach=pl.coalesce("breach", *order)).collect()
+@dataclass
+class _Judged:
+    """A frame's rows after the rules.
+
+    Attributes:
+        asset: String, stripped.
+        time: Int64 microseconds or Float64 life units, null where there is none.
+        values: column -> Float64, null or NaN where missing.
+        broken: text column -> where it is no number, bool [row].
+        channel: of long rows the index of the channel, int [row], -1 = not listed; None = wide rows.
+        first: index of the first broken rule, int [row], -1 = accepted.
+        beyond: what there is to say of channels that lie beyond their range as a whole.
+    """
+
+    asset: pl.Series
+    time: pl.Series
+    values: dict[str, pl.Series]
+    broken: dict[str, np.ndarray]
+    channel: np.ndarray | None
+    first: np.ndarray
+    beyond: list[str]
+
+    @classmethod
+    def of(cls, frame: pl.DataFrame, contract: Contract, own: tuple[Rule, ...]) -> _Judged:
+        long = is_long(frame.columns)
+        asset = frame.select(_plain("asset")).to_series()
+        values, broken = {}, {}
+        for name in ["value"] if long else [c for c in frame.columns if c not in PLACE]:
+            values[name], broken[name] = _number(frame, name)
+        channel = None
+        if long:
+            index = _plain("channel").replace_strict(contract.names, list(range(len(contract.names))), default=-1, return_dtype=pl.Int32)
+            channel = frame.select(index).to_series().to_numpy()
+        judged = cls(asset, _time(frame, asset, contract), values, broken, channel, np.full(frame.height, -1, np.int32), [])
+        for k, rule in enumerate(own):
+            if rule.test not in ORDER:
+                judged._mark(k, judged._breaks(rule, frame, contract))
+        judged._judge_order(contract, own)
+        for rule in own:
+            if rule.name == "out_of_range":
+                judged._judge_range(rule, contract)
+        return judged
+
+    def _mark(self, k: int, where: np.ndarray) -> None:
+        self.first[where & (self.first < 0)] = k
+
+    def _breaks(self, rule: Rule, frame: pl.DataFrame, contract: Contract) -> np.ndarray:
+        """Where rows break a rule that looks at one row alone, bool [row]."""
+        if rule.test == "unlisted" and self.channel is not None:
+            return self.channel < 0
+        if rule.test == "bad":
+            good = _plain("quality").is_in(list(contract.good)) if "quality" in frame.columns else pl.lit(True)
+            return ~frame.select(good.alias("good")).to_series().to_numpy() if "quality" in frame.columns else np.zeros(frame.height, bool)
+        if rule.column == "asset":
+            return frame.select(_is(_plain("asset"), MISSING)).to_series().to_numpy()
+        if rule.column == "time":
+            return _outside(rule, self.time) | self.time.is_null().to_numpy()
+        if self.channel is None:
+            return self._breaks_value(rule, rule.column)
+        mine = self.channel == contract.names.index(rule.column)
+        return mine & self._breaks_value(rule, "value")
+
+    def _breaks_value(self, rule: Rule, column: str) -> np.ndarray:
+        values = self.values[column]
+        if rule.test == "present":
+            return self.broken[column] | (values.is_not_null() & values.is_not_nan().fill_null(False)).to_numpy()
+        return self.broken[column] if rule.test == "broken" else _outside(rule, values)
+
+    def _judge_order(self, contract: Contract, own: tuple[Rule, ...]) -> None:
+        """Marks the rows that come too late or twice. Refused rows never move an asset's newest time: one wild time stamp would
+        shut out all that follow.
+        """
+        repeated, earlier = ([r.test for r in own].index(test) for test in ORDER)
+        rows = pl.DataFrame({"asset": self.asset, "time": self.time, "sound": self.first < 0}).lazy()
+        newest = pl.when("sound").then("time").cum_max().forward_fill().shift(1).over("asset")
+        rows = rows.with_columns(newest=newest)
+        late = (pl.col("time") < pl.col("newest") - contract.late).fill_null(False)
+        if not contract.lateness and self.channel is None:
+            again = (pl.col("time") == pl.col("newest")).fill_null(False)
+            found = rows.select(late.alias("late"), again.alias("again")).collect()
+            self._mark(earlier, found["late"].to_numpy())
+            self._mark(repeated, found["again"].to_numpy())
+            return
+        self._mark(earlier, rows.select(late).collect().to_series().to_numpy())
+        sound = np.flatnonzero(self.first < 0)
+        keys = {"asset": self.asset[sound], "time": self.time[sound]} | ({} if self.channel is None else {"channel": self.channel[sound]})
+        distinct = pl.DataFrame(keys).select(pl.struct(*keys).is_first_distinct()).to_series().to_numpy()
+        self.first[sound[~distinct]] = repeated
+
+    def _judge_range(self, rule: Rule, contract: Contract) -> None:
+        """Says so where too much of a channel lies beyond its range."""
+        at = contract.names.index(rule.column)
+        values = self.values[rule.column] if self.channel is None else self.values["value"].filter(pl.Series(self.channel == at))
+        if not values.len():
+            return
+        there = values.drop_nulls().drop_nans().to_numpy()
+        outside = (there < (-np.inf if rule.low is None else rule.low)) | (there > (np.inf if rule.high is None else rule.high))
+        share = float(outside.mean()) if len(there) >= LEAST_VALUES else 0.0
+        if share < SOME:
+            return
+        unit, most = contract.channels[at].unit, share > MOST
+        others = looks_like(unit, there[outside], rule.low, rule.high, None if most else there[~outside])
+        if most or others:
+            says = f"; they look like {' or '.join(others[:2])}, not {unit}" if others else ""
+            how = "convert them, or correct the channel's unit and range"
+            self.beyond.append(
+                f"  channel {rule.column}: {share:.1%} of {len(there):,} values each {rule.why.removeprefix('is ')}{says} -> {how}"
+            )
 
 
-def _where(rule: Rule, k: int) -> pl.Expr:
-    """The rule's index where a column breaks a rule that looks at one row alone."""
-    name = rule.column if rule.column in ("asset", "time") else f"value {rule.column}"
-    broken = pl.col(f"broken {rule.column}")
-    tests = []
-    if rule.test == "present":
-        tests = [broken, pl.col(name).is_not_null()]
-    elif rule.test in ("broken", "outside"):
-        tests += [broken] if rule.test == "broken" else []
-        tests += [pl.col(name) < rule.low] if rule.low is not None else []
-        tests += [pl.col(name) > rule.high] if rule.high is not None else []
-    return pl.when(pl.any_horizontal(pl.lit(False), *tests)).then(pl.lit(k, pl.Int32))
+def _outside(rule: Rule, values: pl.Series) -> np.ndarray:
+    """Where values lie outside a rule's limits, bool [row]; NaN and null do not."""
+    x = values.to_numpy() if values.dtype == pl.Float64 else values.fill_null(0).to_numpy()
+    found = np.zeros(len(x), bool)
+    if rule.low is not None:
+        found |= x < rule.low
+    if rule.high is not None:
+        found |= x > rule.high
+    return found
+
+
+def _from_wide(frame: pl.DataFrame, judged: _Judged, contract: Contract) -> pl.DataFrame:
+    values = [judged.values[c] for c in contract.names]
+    values = [(v.fill_nan(None) if v.is_nan().any() else v).alias(c) for c, v in zip(contract.names, values, strict=True)]
+    readings = pl.DataFrame([frame["file"], frame["row"], judged.asset, judged.time.alias("time"), *values])
+    return readings if (judged.first < 0).all() else readings.filter(pl.Series(judged.first < 0))
+
+
+def _from_long(frame: pl.DataFrame, judged: _Judged, contract: Contract) -> pl.DataFrame:
+    """One wide row for the long rows of one asset and time, where the first of them stood."""
+    sound = np.flatnonzero(judged.first < 0)
+    rows = pl.DataFrame([frame["file"], frame["row"], judged.asset, judged.time.alias("time")])[sound]
+    wide = rows.group_by("asset", "time", maintain_order=True).agg(pl.col("file", "row").first()).with_row_index("at")
+    keys = rows.select("asset", "time").join(wide.select("asset", "time", "at"), on=["asset", "time"], how="left", maintain_order="left")
+    at, channel = keys["at"].to_numpy(), judged.channel[sound] if judged.channel is not None else np.empty(0, np.int32)
+    value, columns = judged.values["value"].to_numpy()[sound], []
+    for k, name in enumerate(contract.names):
+        mine = channel == k
+        column = np.full(wide.height, np.nan)
+        column[at[mine]] = value[mine]
+        columns.append(pl.Series(name, column).fill_nan(None))
+    return wide.select("file", "row", "asset", "time").hstack(columns)
 
 
 def _plain(name: str) -> pl.Expr:
@@ -121,25 +261,30 @@ def _is(cell: pl.Expr, grammar: str) -> pl.Expr:
     return cell.str.contains(f"^(?:{grammar})$")
 
 
-def _number(name: str, dtype: pl.DataType, value: str = "value ") -> list[pl.Expr]:
-    """`value <name>`, Float64 with null where missing or broken, and `broken <name>`."""
-    if dtype != pl.String:
-        return [pl.col(name).fill_nan(None).alias(f"{value}{name}"), pl.lit(False).alias(f"broken {name}")]
+def _number(frame: pl.DataFrame, name: str) -> tuple[pl.Series, np.ndarray]:
+    """A column's numbers, Float64 with null or NaN where missing or broken, and where the text is no number, bool [row]."""
+    if frame.schema[name] != pl.String:
+        return frame[name], np.zeros(frame.height, bool)
     cell = _plain(name)
     known = _is(cell, f"{NUMBER}|{INFINITY}")
     number = pl.when(known).then(cell).cast(pl.Float64, strict=False)
-    return [number.alias(f"{value}{name}"), (~known & ~_is(cell, MISSING)).alias(f"broken {name}")]
+    read = frame.select(number.alias("value"), (~known & ~_is(cell, MISSING)).alias("broken"))
+    return read["value"], read["broken"].to_numpy()
 
 
-def _time(dtype: pl.DataType, contract: Contract) -> list[pl.Expr]:
-    """`time` as Int64 microseconds or Float64 life units, null where there is none, and `broken time`."""
+def _time(frame: pl.DataFrame, asset: pl.Series, contract: Contract) -> pl.Series:
+    """Int64 microseconds or Float64 life units, null where there is none."""
     if contract.clock == "life":
-        time = _number("time", dtype, value="")[0]
-    elif dtype == pl.String:
-        time = microseconds(_plain("time"))
-    else:
-        time = pl.col("time").to_physical()
-    return [time.alias("time"), time.is_null().alias("broken time")]
+        return _number(frame, "time")[0].fill_nan(None)
+    if frame.schema["time"] != pl.String:
+        return frame["time"].to_physical()
+    cell = _plain("time")
+    time = frame.select(microseconds(cell)).to_series()
+    if contract.time_zone == "UTC":
+        return time
+    local = frame.select(~cell.str.contains("(?:Z|[+-][0-9]{2}:[0-9]{2})$")).to_series().to_numpy()
+    utc, _ = LocalTimes(contract).utc(np.array(asset.to_list(), object), time.fill_null(NEVER).to_numpy(), local)
+    return pl.Series("time", utc).replace(NEVER, None)
 
 
 def microseconds(cell: pl.Expr) -> pl.Expr:

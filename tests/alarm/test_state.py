@@ -5,9 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pmx.alarm.policy import KofN
-from pmx.alarm.state import AlarmState, Policy, alarms
-from pmx.contract import IncompatibleError, UsageError
+from pmx.alarm.state import AlarmState, Policy, alarms, evidence
+from pmx.contract import IncompatibleError
 
 POLICY = Policy("rul", "below", raise_at=30.0, clear_at=40.0, k=2, n=3)
 VALUES = st.sampled_from([np.nan, 0.0, 29.0, 30.0, 31.0, 40.0, 41.0, 90.0])
@@ -73,6 +72,13 @@ def test_a_missing_verdict_is_no_evidence_either_way():
     assert run(POLICY, [20, 20, nan, nan, nan, nan]) == [0, 1, 1, 1, 1, 1]
 
 
+def test_time_without_any_value_neither_raises_nor_clears():
+    nan = np.nan
+    readings = np.array([[1, nan], [nan, 1], [nan, nan], [nan, nan], [nan, nan], [1, 1]])
+    assert run(POLICY, evidence(np.full(6, 20.0), readings)) == [0, 1, 1, 1, 1, 1]
+    assert run(POLICY, evidence(np.array([20.0, 90, 20, 20, 20, 90]), readings)) == [0] * 6
+
+
 def test_an_asset_that_is_not_stepped_stays_as_it_was():
     state = AlarmState(POLICY, 2)
     for _ in range(2):
@@ -98,23 +104,3 @@ def test_a_policy_that_makes_no_sense_is_refused(wrong):
     with pytest.raises(IncompatibleError, match="->"):
         Policy(**{**POLICY.to_json(), **wrong})
     assert Policy(**POLICY.to_json()) == POLICY
-
-
-@pytest.mark.parametrize("wrong", [{"k": 0}, {"k": 6}, {"limits": 1}, {"slack": -0.1}, {"most_false": -1.0}])
-def test_settings_of_the_search_are_checked_before_any_data_is_read(wrong):
-    with pytest.raises(UsageError, match="alarm: "):
-        KofN(**wrong)
-
-
-@pytest.mark.parametrize("output", ["rul", "anomaly_score"])
-def test_a_family_runs_from_reluctant_to_eager(output):
-    family = KofN(limits=8).family(output, horizon=100.0, cap=125.0)
-    values = [np.random.default_rng(0).random(300) * (130 if output == "rul" else 1)]
-    raised = [int(alarms(p, values)[0].sum()) for p in family]
-    assert len(family) == 8 and raised == sorted(raised) and raised[0] < raised[-1]
-
-
-@pytest.mark.parametrize("cap", [100.0, 110.0, 500.0])
-def test_a_remaining_life_at_its_cap_clears_every_policy_of_the_family(cap):
-    for policy in KofN().family("rul", horizon=100.0, cap=cap):
-        assert run(policy, [0.0] * 5 + [cap] * 5)[-1] == 0

@@ -74,7 +74,7 @@ def test_a_row_that_breaks_the_contract_is_set_apart_and_named(bundle, readings,
 FILES = {
     "missing column": (lambda x: [",".join(line.split(",")[:-1]) for line in x], "'seal_leakage' is not in the header"),
     "ragged": (lambda x: [*x[:4], x[4] + ",7", *x[5:]], "line 5: 11 cells where the header has 10"),
-    "unknown channel": (lambda x: [x[0] + ",humidity", *(f"{line},40" for line in x[1:])], "no reading was accepted"),
+    "spelling": (lambda x: [x[0], *(line.replace("T", " at ") for line in x[1:])], "no reading was accepted"),
     "empty": (lambda x: [], "no header"),
     "header alone": (lambda x: x[:1], "no reading was accepted of 0 rows"),
 }
@@ -87,10 +87,32 @@ def test_a_file_that_cannot_be_used_is_refused(bundle, readings, tmp_path, kind)
     path.write_text("\n".join(plant(readings)))
     done = edge("replay", bundle, "--input", path, "--quiet")
     assert done.returncode == 3 and words in done.stderr and "->" in done.stderr, done.stderr
-    if kind == "unknown channel":  # the rows themselves say why, and all of them are set apart
-        assert "humidity" in done.stdout and "(unknown_channel)" in done.stdout
-        assert f"and {len(readings) - 9} more ({len(readings) - 9} unknown_channel)" in done.stdout
+    if kind == "spelling":  # the rows themselves say why, and all of them are set apart
+        assert "(unparsable_time)" in done.stdout and f"and {len(readings) - 9} more ({len(readings) - 9} unparsable_time)" in done.stdout
         assert len((tmp_path / "readings.quarantine.csv").read_text().splitlines()) == len(readings)
+
+
+def test_a_column_too_many_is_named_once_and_left_out(bundle, readings, tmp_path):
+    plain, more = tmp_path / "plain.csv", tmp_path / "more.csv"
+    plain.write_text("\n".join(readings) + "\n")
+    more.write_text("\n".join([readings[0] + ",humidity", *(f"{line},40" for line in readings[1:])]) + "\n")
+    one, two = (edge("replay", bundle, "--input", path, "--json", "--quiet") for path in (plain, more))
+    assert "left out: humidity" in two.stdout and two.stdout.count("humidity") == 2  # in words and in JSON
+    first, second = (json.loads(done.stdout.splitlines()[-1]) for done in (one, two))
+    assert second["ignored"] == ["humidity"] and first["alarms"] == second["alarms"] and second["quarantined"] == 0
+
+
+def test_a_long_file_gives_the_alarm_log_of_the_wide_one(bundle, readings, tmp_path):
+    wide, long = tmp_path / "wide.csv", tmp_path / "long.csv"
+    wide.write_text("\n".join(readings) + "\n")
+    head, *lines = csv.reader(readings)
+    at = {name: head.index(name) for name in head}
+    cells = [[x[at["asset"]], x[at["time"]], c, x[i]] for x in lines for c, i in at.items() if c not in ("asset", "time")]
+    strangers = [[x[at["asset"]], x[at["time"]], f"other{k}", "1"] for x in lines for k in range(9)]
+    long.write_text("\n".join(",".join(row) for row in [["asset", "time", "channel", "value"], *cells, *strangers]) + "\n")
+    one, two = (json.loads(edge("replay", bundle, "--input", p, "--json", "--quiet").stdout.splitlines()[-1]) for p in (wide, long))
+    assert one["alarms"] == two["alarms"] and one["steps"] == two["steps"] > 0
+    assert two["quarantined"] == len(strangers) and two["rows"] == len(cells) + len(strangers)
 
 
 def test_a_missing_file_folder_or_bundle_is_said_so(bundle, tmp_path):

@@ -31,7 +31,7 @@ def played(rows):
 
 def test_replay_is_the_model_scored_offline_to_the_last_bit(played):
     fleet = small_fleet()
-    offline = fleet.fitted.verdict(fleet.fitted.table(fleet.ticks))
+    offline = fleet.fitted.verdict(fleet.ticks)
     stepped = np.concatenate(played.outputs["rul"])
     assert stepped.dtype == np.float32 and stepped.std() > 10
     assert (stepped == offline).all()
@@ -58,7 +58,7 @@ def test_assets_that_take_turns_change_nothing(played, rows):
 def test_one_row_at_a_time_as_on_a_device(played, rows):
     fleet = small_fleet()
     asset = played.assets[3]
-    checker, aligner, stepper = Checker(fleet.history.contract), Aligner(fleet.history.contract), Stepper(fleet.bundle, 1)
+    checker, aligner, stepper = Checker(fleet.history.contract), Aligner(fleet.history.contract), Stepper(fleet.bundle, [asset])
     own, one = np.flatnonzero(rows.asset == asset), np.array([0])
     closed = []
     for i in own:
@@ -140,12 +140,12 @@ def test_a_spec_that_promises_what_the_graph_does_not_give_is_refused():
     fleet = small_fleet()
     spec = to_json({**fleet.bundle.spec.to_json(), "outputs": ["rul", "contribution", "failure_probability"]})
     with pytest.raises(IncompatibleError, match="the spec promises"):
-        Stepper(Bundle({**fleet.core, "spec.json": spec}, ""), 1)
+        Stepper(Bundle({**fleet.core, "spec.json": spec}, ""), ["P"])
     policy = to_json({**fleet.policy.to_json(), "output": "os"})
     with pytest.raises(IncompatibleError, match="the alarm watches 'os'"):
-        Stepper(Bundle({**fleet.core, "policy.json": policy}, ""), 1)
+        Stepper(Bundle({**fleet.core, "policy.json": policy}, ""), ["P"])
     with pytest.raises(IncompatibleError, match="cannot load the graph"):
-        Stepper(Bundle({**fleet.core, "model.onnx": b"no graph"}, ""), 1)
+        Stepper(Bundle({**fleet.core, "model.onnx": b"no graph"}, ""), ["P"])
 
 
 def test_replay_needs_only_the_bundle(rows):
@@ -162,7 +162,7 @@ def test_replay_needs_only_the_bundle(rows):
 def test_an_asset_that_pauses_is_not_moved_by_the_others(played):
     fleet = small_fleet()
     values = as_ticks(fleet.ticks, fleet.history.contract).values
-    stepper, order = Stepper(fleet.bundle, 2), [0] * 10 + [1] * 25 + [0] * 10
+    stepper, order = Stepper(fleet.bundle, ["A", "B"]), [0] * 10 + [1] * 25 + [0] * 10
     taken, found = [0, 0], [[], []]
     for i in order:
         scored = stepper.step(np.array([i]), values[i][taken[i]][None])

@@ -1,4 +1,4 @@
-"""Alarms against failures, held against a slow and plain reading of the definitions."""
+"""Alarms against failures and labelled episodes, held against a slow and plain reading of the definitions."""
 
 import numpy as np
 import pytest
@@ -125,6 +125,75 @@ def test_counts_do_not_depend_on_the_tick_length():
     six = count_events(standing, tick, real, Protocol(cap=120, horizon=36, lead=12), 6.0)
     for name in ("counted", "caught", "false", "exposure"):
         assert (getattr(one, name) == getattr(six, name)).all()
+
+
+def labelled(*episodes: tuple[float, float], begins: float = 0.0) -> Truth:
+    spans = [np.array(episodes, np.float64).reshape(-1, 2)]
+    return Truth(["P0"], np.array([np.nan]), np.array([1e3]), np.array([begins]), np.zeros(1), spans, [["fault"] * len(episodes)])
+
+
+def plain_episodes(standing: list[bool], episodes: list[tuple[int, int]]) -> tuple[int, int, int, int, int, list[float]]:
+    """Counted, caught, raised, right, false and the delays, by one look at each tick and each alarm."""
+    ticks = range(len(standing))
+    watched = [(b, e) for b, e in episodes if any(b <= t <= e for t in ticks)]
+    hits = [[t for t in ticks if standing[t] and b <= t <= e] for b, e in watched]
+    alarms, current = [], []
+    for t in [*ticks, None]:
+        if t is not None and standing[t]:
+            current.append(t)
+        elif current:
+            alarms.append(current)
+            current = []
+    false = right = 0
+    for alarm in alarms:
+        outside = [t for t in alarm if not any(b <= t <= e for b, e in watched)]
+        overlaps = len(outside) < len(alarm)
+        right += overlaps
+        # a right alarm is forgiven a horizon outside of its episode, another one nothing
+        false += sum(n % HORIZON == (HORIZON - 1 if overlaps else 0) for n in range(len(outside)))
+    return len(watched), sum(map(bool, hits)), len(alarms), right, false, [h[0] - b for h, (b, _) in zip(hits, watched, strict=True) if h]
+
+
+@given(
+    standing=st.lists(st.booleans(), min_size=1, max_size=50),
+    spans=st.lists(st.tuples(st.integers(0, 12), st.integers(0, 9)), max_size=3),
+)
+def test_episode_counts_agree_with_a_plain_reading_of_the_definitions(standing, spans):
+    episodes, at = [], 0
+    for gap, length in spans:
+        episodes.append((at + gap, at + gap + length))
+        at += gap + length + 2
+    found = counts(standing, labelled(*episodes))
+    counted, caught, raised, right, false, delay = plain_episodes(standing, episodes)
+    assert (found.counted[0], found.caught[0], found.raised[0], found.right[0], found.false[0]) == (counted, caught, raised, right, false)
+    assert found.delay.tolist() == delay
+    outside = [t for t in range(len(standing)) if not any(b <= t <= e for b, e in episodes)]
+    assert found.exposure[0] == len(outside)
+
+
+def test_one_hit_catches_its_episode_and_no_other():
+    """An event is caught or not; a hit in one of them says nothing of the next."""
+    real = labelled((10.0, 29.0), (40.0, 49.0), (60.0, 60.0))
+    found = counts([t == 27 for t in range(80)], real)
+    assert (found.counted[0], found.caught[0], found.false[0]) == (3, 1, 0) and found.delay.tolist() == [17.0]
+    assert found.recall()[0] == pytest.approx(1 / 3) and found.precision()[0] == 1.0
+
+
+def test_an_alarm_outside_of_any_episode_counts_again_for_each_further_horizon():
+    for stands, false in ((1, 1), (HORIZON, 1), (HORIZON + 1, 2), (2 * HORIZON, 2), (2 * HORIZON + 1, 3)):
+        assert counts([t < stands for t in range(40)], labelled((35.0, 39.0))).false[0] == false
+    for before, false in ((HORIZON - 1, 0), (HORIZON, 1), (2 * HORIZON, 2)):  # raised early, right in the end
+        assert counts([20 - before <= t < 25 for t in range(40)], labelled((20.0, 24.0))).false[0] == false
+
+
+def test_an_alarm_that_always_stands_catches_every_episode_and_is_false_all_the_same():
+    found = counts([True] * 100, labelled((50.0, 69.0)))
+    assert found.recall()[0] == 1.0 and found.delay.tolist() == [0.0] and found.false[0] == 80 // HORIZON
+
+
+def test_episodes_outside_of_the_watched_ticks_do_not_count():
+    found = counts([True] * 30, labelled((2.0, 5.0), (90.0, 95.0), begins=10.0))
+    assert found.counted[0] == 0 and found.exposure[0] == 20 and np.isnan(found.recall()[0])
 
 
 @pytest.mark.parametrize("wrong", [{"lead": 31}, {"lead": -1}, {"horizon": 126}, {"lead": 30}, {"draws": 0}])

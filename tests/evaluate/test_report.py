@@ -5,7 +5,7 @@ import pytest
 
 from pmx.contract import Channel, Contract
 from pmx.evaluate.protocol import Protocol, Truth
-from pmx.evaluate.report import alarm_table, cell, life_table, metrics, row
+from pmx.evaluate.report import alarm_table, cell, detection_table, fault_table, life_table, metrics, row, tables_of
 
 CHANNELS = (Channel("load", "kW"),)
 CYCLES = Contract(CHANNELS, "cycle", "life")
@@ -56,3 +56,48 @@ def test_tables_name_unit_interval_and_blanks():
     assert "asset-month" in alarms and "1 of 1 [0.21, 1.00]" in alarms and "constant" not in alarms
     assert next(line for line in alarms.splitlines() if line.startswith("always alarm")).endswith("–")
     assert cell((np.nan,) * 3) == "–" and cell((1.234, 1.0, 2.0), 1) == "1.2 [1.0, 2.0]"
+
+
+LABELLED = Truth(
+    ["A", "B"],
+    *(np.full(2, v) for v in (np.nan, 99.0, 0.0, 0.0)),
+    [np.array([[60.0, 89.0]]), np.array([[40.0, 59.0]])],
+    [["seal"], ["valve"]],
+)
+
+
+def scored(contract=HOURS, real: Truth = LABELLED):
+    score = [np.where((TICK[0] >= 70) & (TICK[0] < 90), 0.9, 0.1), np.full(100, 0.1)]
+    loud = [np.ones(100)] * 2
+    return [
+        row("winner", None, [s >= 0.5 for s in score], TICK, real, PROTOCOL, contract, score, 0.5),
+        row("cross-fitted", None, [s >= 0.5 for s in score], TICK, real, PROTOCOL, contract, score, 0.5),
+        row("always alarm", None, [s >= 1 for s in loud], TICK, real, PROTOCOL, contract, loud, 1.0),
+    ]
+
+
+def test_metrics_of_an_anomaly_score_are_named_as_promised():
+    found = metrics(scored(), HOURS)
+    assert found["test/f1"] == pytest.approx(2 * 20 / (20 + 50)) and found["test/far"] == 0 and found["test/mar"] == pytest.approx(30 / 50)
+    assert found["test/seal/detection_rate"] == pytest.approx(2 / 3) and found["test/valve/detection_rate"] == 0
+    assert found["test/event_recall"] == 0.5 and found["test/event_precision"] == 1.0 and found["test/n_alarms"] == 1
+    assert found["test/delay_median"] == 10.0 and found["test/n_failures"] == 2
+    assert found["crossfit/f1"] == found["test/f1"] and found["baseline_always_alarm/mar"] == 0
+    assert "baseline_always_alarm/seal/detection_rate" not in found, "of a baseline the main rates"
+    assert found["baseline_always_alarm/ap"] == pytest.approx(50 / 200)
+
+
+def test_a_delay_is_in_the_life_unit():
+    half = Contract(CHANNELS, "h", "calendar", tick=0.5)
+    assert metrics(scored(half), half)["test/delay_median"] == 5.0
+    assert "median delay, hours" in alarm_table(scored(half), half)
+
+
+def test_tables_of_an_anomaly_score_name_episodes_faults_and_every_row():
+    faults, detection, alarms = tables_of(scored(), HOURS, PROTOCOL)
+    assert faults == fault_table(scored()[0]) and detection == detection_table(scored()) and alarms == alarm_table(scored(), HOURS)
+    assert [line.split()[0] for line in faults.splitlines()[1:]] == ["fault", "seal", "valve"]
+    assert all(name in detection and name in alarms for name in ("winner", "cross-fitted", "always alarm"))
+    assert "episodes caught" in alarms and "1 of 2" in alarms and "1 of 1" in alarms
+    failures = Truth(["A", "B"], np.array([99.0, np.nan]), np.array([99.0, 99.0]), np.zeros(2), np.zeros(2))
+    assert fault_table(scored(real=failures)[0]) == "" and "failures caught" in alarm_table(scored(real=failures), HOURS)

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import polars as pl
+from spox import Var
 
 from pmx.contract import Channel, Contract
 from pmx.feature.features import FeatureSet
 from pmx.feature.graph import step_graph
-from pmx.feature.kernel import Age, Deviation, Drift, Ewma, Kernel, LongDifference, Slope, TrailingMean
+from pmx.feature.kernel import Age, Deviation, Drift, Ewma, Kernel, Lags, LongDifference, Slope, TrailingMean
 from pmx.feature.regime import RegimeScore
 from pmx.source.admit import admit
 from pmx.source.cmapss import Cmapss
@@ -25,7 +26,7 @@ PLAIN = Contract((Channel("a", unit="-"), Channel("b", unit="-")), "h", "life")
 # Every kernel, with windows short enough that a dozen ticks exercise all of them.
 SMALL: list[Kernel] = [
     Age(), TrailingMean(1), TrailingMean(7), Deviation(1), Deviation(2), Deviation(9), Slope(1), Slope(5),
-    LongDifference(3, lag=9), LongDifference(4, lag=2), Drift(first=3, window=4), Drift(first=10, window=1), Ewma(0.5), Ewma(6),
+    LongDifference(3, lag=9), LongDifference(4, lag=2), Drift(first=3, window=4), Drift(first=10, window=1), Ewma(0.5), Ewma(6), Lags(1), Lags(5),
 ]  # fmt: skip
 
 # The recipe of conf/feature/history.yaml.
@@ -38,10 +39,11 @@ RECIPE: list[Kernel] = [
 class Plain(RegimeScore):
     """Scores that are the readings themselves, so that a test can plant them."""
 
-    def fit(self, ticks: pl.DataFrame, contract: Contract) -> RegimeScore:
+    def fit(self, ticks: pl.DataFrame, contract: Contract, each: bool = False) -> RegimeScore:
         fitted = RegimeScore(clip=20.0)
         fitted.settings_, fitted.channels_, fitted.range_ = [], contract.names, np.ones(0)
         fitted.centre_, fitted.mean_, fitted.scale_ = np.zeros((1, 0)), np.zeros((1, 2)), np.ones((1, 2))
+        fitted.own_ = {}
         return fitted
 
 
@@ -70,6 +72,11 @@ def values_of(ticks: pl.DataFrame, contract: Contract) -> list[np.ndarray]:
     return [p.select(contract.names).to_numpy().astype(np.float32) for p in ticks.partition_by("asset", maintain_order=True)]
 
 
+def says_nothing(features: Var, present: Var, memory: Var) -> tuple[dict[str, Var], Var]:
+    """A head without outputs that keeps nothing."""
+    return {}, memory
+
+
 class Graph:
     """The step graph of a fitted feature set, features shown."""
 
@@ -77,7 +84,7 @@ class Graph:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         self.features, self.hop = features, hop
-        graph = step_graph(features, hop, lambda vector: {}, show_features=True)
+        graph = step_graph(features, hop, says_nothing, show_features=True)
         self.session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         self.outputs = [o.name for o in self.session.get_outputs()]
 
@@ -103,18 +110,19 @@ def walk(
     graph: Graph,
     histories: list[np.ndarray],
     fresh: Callable[[int], int] = lambda step: 1,
-    memory0: float = 0.0,
+    memory0: float | np.ndarray = 0.0,
     batch: Callable[[list[int]], list[list[int]]] = lambda on: [on],
 ) -> Walked:
     """Carries assets through the graph: at step k each takes `fresh(k)` new ticks, until its history has ended.
 
     Args:
         histories: per asset float32 [tick, channel].
+        memory0: before the first tick, one number for all or float64 [asset, slots].
         batch: how the assets of one step are divided into calls.
     """
     width = graph.features.rows
     window = [np.full((width, h.shape[1]), np.nan, np.float32) for h in histories]
-    memory = [np.full(graph.features.slots, memory0) for _ in histories]
+    memory = list(np.broadcast_to(memory0, (len(histories), graph.features.slots)).astype(np.float64))
     at = [0] * len(histories)
     walked = Walked([[] for _ in histories], [np.empty((0, len(graph.features.names_)), np.float32) for _ in histories], memory)
     found: list[list[np.ndarray]] = [[] for _ in histories]

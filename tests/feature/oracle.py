@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from pmx.feature.kernel import Age, Deviation, Drift, Ewma, Kernel, LongDifference, Slope, TrailingMean
+from pmx.feature.kernel import Age, Deviation, Drift, Ewma, Kernel, Lags, LongDifference, Slope, TrailingMean
 
 NAN = math.nan
 
@@ -70,7 +70,12 @@ def features(kernels: list[Kernel], z: np.ndarray, start_age: float = 0.0) -> np
     for t in range(len(z)):
         row: list[float] = []
         for kernel in kernels:
-            row += [start_age + t + 1.0] if isinstance(kernel, Age) else [one(kernel, z[:, c], t) for c in range(z.shape[1])]
+            if isinstance(kernel, Age):
+                row.append(start_age + t + 1.0)
+            elif isinstance(kernel, Lags):
+                row += [float(z[t - lag, c]) if t >= lag else NAN for lag in range(kernel.lags) for c in range(z.shape[1])]
+            else:
+                row += [one(kernel, z[:, c], t) for c in range(z.shape[1])]
         rows.append(row)
     return np.array(rows, np.float64).astype(np.float32)
 

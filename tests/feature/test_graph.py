@@ -13,7 +13,7 @@ from pmx.feature.graph import step_graph
 from pmx.feature.kernel import Age, Ewma, TrailingMean
 from pmx.feature.regime import RegimeScore
 
-from .fleet import PLAIN, RECIPE, SMALL, Graph, frame, plain, same, walk
+from .fleet import PLAIN, RECIPE, SMALL, Graph, frame, plain, same, says_nothing, walk
 
 FEATURES = plain(SMALL)
 BY_HOP = {hop: Graph(FEATURES, hop) for hop in (1, 4, FEATURES.rows)}
@@ -107,7 +107,7 @@ def test_a_graph_whose_hop_outruns_its_window_is_refused():
     assert short.rows == 1
     for hop in (2, 0):
         with pytest.raises(UsageError, match="hop"):
-            step_graph(short, hop, lambda vector: {})
+            step_graph(short, hop, says_nothing)
 
 
 def test_a_graph_without_memory_and_one_without_window_kernels_run():
@@ -139,8 +139,8 @@ def test_the_contribution_is_the_departure_of_the_newest_scores_channel_by_chann
 
 
 def test_the_same_fitted_features_give_the_same_bytes_and_no_table_has_no_rows():
-    assert step_graph(LONG, 1, lambda vector: {}) == step_graph(plain(RECIPE), 1, lambda vector: {})
-    model = onnx.load_from_string(step_graph(LONG, 1, lambda vector: {}))
+    assert step_graph(LONG, 1, says_nothing) == step_graph(plain(RECIPE), 1, says_nothing)
+    model = onnx.load_from_string(step_graph(LONG, 1, says_nothing))
     assert [i.name for i in model.graph.input] == ["window", "fresh", "memory"]
     assert [o.name for o in model.graph.output] == ["memory_next", "contribution"]
     empty = frame({"A": np.zeros((1, 2))}).filter(pl.col("asset") == "B")

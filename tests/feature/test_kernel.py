@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 import pmx.feature.kernel
 from pmx.contract import UsageError
 from pmx.feature.features import FeatureSet
-from pmx.feature.kernel import Age, Deviation, Drift, Ewma, Kernel, LongDifference, Slope, TrailingMean
+from pmx.feature.kernel import Age, Deviation, Drift, Ewma, Kernel, Lags, LongDifference, Slope, TrailingMean
 from pmx.feature.leaky import CentredMean
 from pmx.feature.regime import RegimeScore
 
@@ -165,6 +165,7 @@ def test_two_drifts_with_different_starts_are_two_kernels():
         lambda: Drift(first=0, window=5),
         lambda: Drift(first=5, window=0),
         lambda: Ewma(0),
+        lambda: Lags(0),
         lambda: Ewma(float("nan")),
         lambda: FeatureSet(RegimeScore(), []),
         lambda: FeatureSet(RegimeScore(), [Age()]),

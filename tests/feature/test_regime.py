@@ -23,13 +23,13 @@ LOADS = (10.0, 50.0, 90.0)
 
 
 def plant(length: int = 600, seed: int = 0, levels: tuple[float, ...] = LOADS) -> np.ndarray:
-    """float64 [tick, channel]: channel `a` shifts and spreads with the load, `b` is constant at the second load."""
+    """float64 [tick, channel]: channel `a` shifts and spreads with the load, `b` is constant at the second load, `n` counts one a tick."""
     rng = np.random.default_rng(seed)
     regime = rng.integers(0, len(levels), length)
     load = np.array(levels)[regime] + 0.3 * rng.normal(size=length)
     a = np.array([5.0, -40.0, 300.0])[regime] + np.array([0.1, 1.0, 7.0])[regime] * rng.normal(size=length)
     b = np.where(regime == 1, 2.0, rng.normal(size=length))
-    return np.c_[load, a, b, np.arange(length)]
+    return np.c_[load, a, b, np.ones(length)]
 
 
 def fit(values: np.ndarray, contract: Contract = CONTRACT, **arguments) -> tuple[RegimeScore, pl.DataFrame]:
@@ -41,7 +41,7 @@ def by_graph(fitted: RegimeScore, contract: Contract, values: np.ndarray) -> np.
     """Scores as the step graph computes them, float32 [tick, channel]: the mean of one tick is its score."""
 
     class Ready(RegimeScore):
-        def fit(self, ticks, contract):
+        def fit(self, ticks, contract, each=False):
             return fitted
 
     graph = Graph(FeatureSet(Ready(), [TrailingMean(1)]).fit(NOTHING, contract))
@@ -68,7 +68,7 @@ def test_the_subsets_have_the_regimes_they_were_flown_in(engines):
 def test_means_and_deviations_are_those_of_the_regime():
     values = plant().astype(np.float32).astype(np.float64)
     fitted, _ = fit(values)
-    assert fitted.channels_ == ["a", "b"] and fitted.settings_ == ["load"], "a counter is no measurement"
+    assert fitted.channels_ == ["a", "b"] and fitted.settings_ == ["load"], "an increase that never changes tells nothing"
     order = np.argsort(fitted.centre_[:, 0])
     assert np.allclose(fitted.centre_[order, 0], LOADS, atol=0.1)
     for regime, level in zip(order, LOADS, strict=True):

@@ -67,5 +67,5 @@ def test_a_failure_that_nobody_had_written_down_yet_is_named(split):
     contract, events = fleet.history.contract, fleet.history.events
     told_everything = label(train, events, contract)
     assert late_orders(told_everything, events, fleet.ticks, division, contract)
-    honest = Training.of(fleet.ticks, division, fleet.history).labels
+    honest = Training.of(fleet.ticks, division, fleet.history, split).labels
     assert not late_orders(honest, events, fleet.ticks, division, contract)

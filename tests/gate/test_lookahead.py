@@ -1,18 +1,22 @@
 """The look-ahead gate against kernels that cheat in ways it does not know, and against honest ones."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
 
 from pmx.contract import Contract
 from pmx.feature.features import FeatureSet
-from pmx.feature.kernel import Age, Deviation, Drift, Ewma, LongDifference, Slope, TrailingMean
+from pmx.feature.kernel import Age, Deviation, Drift, Ewma, Lags, LongDifference, Slope, TrailingMean
 from pmx.feature.leaky import CentredMean
 from pmx.feature.regime import RegimeScore
 from pmx.gate.lookahead import look_ahead
+from pmx.select.training import Training
 from pmx.source.ticks import to_ticks
 from pmx.window.label import Labels
-from tests.small_fleet import small_fleet
+from pmx.window.split import ByAsset, Division
+from tests.small_fleet import small_fleet, small_watch
 
 
 class BackFilledMean(TrailingMean):
@@ -55,7 +59,7 @@ class NextReading(TrailingMean):
         return [e.shift(-1) for e in z]
 
 
-HONEST = [Age(), TrailingMean(5), Deviation(10), Slope(5), LongDifference(5, 20), Drift(5, 5), Ewma(8)]
+HONEST = [Age(), TrailingMean(5), Deviation(10), Slope(5), LongDifference(5, 20), Drift(5, 5), Ewma(8), Lags(3)]
 CHEATS = [
     CentredMean(3),
     CentredMean(9),
@@ -73,8 +77,7 @@ def gate(kernels, labels: Labels | None = None, seed: int = 0, readings: pl.Data
     training = fleet.training
     own = fleet.readings.filter(pl.col("asset").is_in(training.truth.assets)) if readings is None else readings
     features = FeatureSet(RegimeScore(), kernels).fit(training.ticks, training.contract)
-    failed_at = {a: f for a, f in zip(training.truth.assets, training.truth.failed_at, strict=True) if not np.isnan(f)}
-    return look_ahead(own, training.contract, features, training.ticks, labels or training.labels, failed_at, seed)
+    return look_ahead(own, training.contract, features, replace(training, labels=labels or training.labels), seed)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -116,9 +119,12 @@ def test_alignment_is_watched_too():
     coarse = Contract(fleet.history.contract.channels, "h", "calendar", tick=24.0)
     features = FeatureSet(RegimeScore(), [TrailingMean(3)])
     ticks = to_ticks(fleet.readings, coarse)
-    labels = Labels(np.full(len(ticks), np.nan), np.full(len(ticks), 1.0))
+    every = np.ones(len(ticks), bool)
+    training = Training.of(ticks, Division(every, ~every, "asset"), fleet.history, ByAsset())
+    unlabelled = Labels(np.full(len(ticks), np.nan), np.full(len(ticks), 1.0))
     for seed in range(3):
-        assert look_ahead(fleet.readings, coarse, features.fit(ticks, coarse), ticks, labels, {}, seed).passed
+        found = look_ahead(fleet.readings, coarse, features.fit(ticks, coarse), replace(training, labels=unlabelled), seed)
+        assert found.passed
 
 
 def test_a_gate_that_compared_nothing_does_not_pass():
@@ -143,3 +149,17 @@ def test_a_single_missing_value_is_enough_to_find_a_back_fill():
     assert gate(HONEST, readings=readings).passed
     found = gate([Age(), BackFilledMean(2)], readings=readings)
     assert not found.passed and "mean2:flow" in found.detail
+
+
+@pytest.mark.parametrize("each", [True, False])
+def test_constants_per_asset_hide_no_kernel_that_looks_ahead(each):
+    watch = small_watch(each)
+    training = watch.training
+
+    def found(*kernels):
+        features = FeatureSet(RegimeScore(), list(kernels)).fit(training.ticks, training.contract, each)
+        return look_ahead(watch.readings, training.contract, features, training)
+
+    honest, leaky = found(Lags(3), TrailingMean(4)), found(Lags(3), CentredMean(5))
+    assert honest.passed and honest.figures["compared"] > 1000
+    assert not leaky.passed and "kernel centred_mean5 " in leaky.culprit and leaky.rule in leaky.refusal()

@@ -1,5 +1,6 @@
 """The parity gate: a step graph, a head or a replay that computes something else is named."""
 
+import copy
 import dataclasses
 
 import numpy as np
@@ -15,8 +16,10 @@ from pmx.feature.kernel import Age, Ewma, TrailingMean
 from pmx.feature.regime import RegimeScore
 from pmx.gate.parity import as_ticks, fixtures, parity
 from pmx.model.lightgbm import LightGBM
+from pmx.model.scope import Scoped
 from pmx.pack.core import core_files
-from tests.small_fleet import small_fleet
+from pmx.pack.fitted import Fitted
+from tests.small_fleet import small_fleet, small_watch
 
 
 class ShortMean(TrailingMean):
@@ -65,10 +68,10 @@ def gate(kernels=(), model=LightGBM, verdicts=None):
         usable, target = fleet.training.usable("rul", fleet.protocol)
         learner = model(trees=15, min_child_samples=10)
         learner.fit(features.table(fleet.training.ticks)[usable], target[usable], fleet.training.asset[usable])
-        fitted = dataclasses.replace(fitted, features=features, model=learner)
+        fitted = dataclasses.replace(fitted, features=features, model=Scoped(learner))
     core = core_files(fitted, fleet.policy, fleet.protocol, "planted")
     played = replay_ticks(Bundle(core, ""), as_ticks(fleet.tested, fleet.training.contract))
-    offline = fitted.verdict(fitted.table(fleet.tested))
+    offline = fitted.verdict(fleet.tested)
     return parity(fitted, fleet.policy, fleet.protocol, fleet.tested, played, offline if verdicts is None else verdicts(offline))
 
 
@@ -145,3 +148,64 @@ def test_fixtures_hold_what_they_promise():
     assert {len(by_name[f"short {n:03}"]) for n in (1, 2, 31)} == {1, 2, 31}
     assert by_name["missing"]["power"].null_count() > fleet.tested["power"].null_count() / 4
     assert by_name["settings missing"]["speed"].null_count() == len(by_name["settings missing"])
+
+
+def watched(each=True, offline=None):
+    """The gate over an anomaly score of the small fleet; with `offline` another candidate computes what training is said to have seen."""
+    watch = small_watch(each)
+    fitted = watch.fitted
+    played = replay_ticks(watch.bundle, as_ticks(watch.ticks, watch.history.contract))
+    own = (offline or fitted).verdict(watch.ticks)
+    return parity(offline or fitted, watch.policy, watch.protocol, watch.ticks, played, own)
+
+
+@pytest.mark.parametrize("each", [True, False])
+def test_an_anomaly_score_is_equal_on_both_paths_whatever_its_constants_are_fitted_on(each):
+    found = watched(each)
+    assert found.passed, found
+    assert found.figures["bit_equal"] == 1.0 and found.figures["compared"] > 10_000
+    assert max(found.figures["verdict_difference"], found.figures["head_difference"]) < 1e-6
+
+
+def changed(what: str) -> Fitted:
+    """The watched pumps where one constant of one of them was changed after fitting."""
+    fitted, name = small_watch().fitted, small_watch().fitted.assets[1]
+    if what == "mean" or what == "scale":
+        features = copy.deepcopy(fitted.features)
+        features.normalise_.own_[name][int(what == "scale"), :, 0] *= 1.01
+        return dataclasses.replace(fitted, features=features)
+    if what == "axes":
+        model = copy.deepcopy(fitted.model)
+        model.own[name].axes_[0, 0] += 0.01
+        return dataclasses.replace(fitted, model=model)
+    assert fitted.healthy is not None
+    level = fitted.healthy.level | {name: fitted.healthy.level[name] * 1.5}
+    return dataclasses.replace(fitted, healthy=dataclasses.replace(fitted.healthy, level=level))
+
+
+@pytest.mark.parametrize("what", ["mean", "scale", "axes", "level"])
+def test_one_constant_of_one_asset_that_was_changed_after_fitting_is_found_and_the_asset_named(what):
+    found = watched(offline=changed(what))
+    assert not found.passed and found.figures["verdict_difference"] > 1e-5
+    assert f"model pca, asset {small_watch().fitted.assets[1]} at tick" in found.culprit
+
+
+def test_constants_that_the_graph_reads_from_the_wrong_place_are_found(monkeypatch):
+    real = FeatureSet.memory0
+
+    def rotated(self, assets):
+        start = real(self, assets)
+        return np.roll(start, 1, axis=1)
+
+    monkeypatch.setattr(FeatureSet, "memory0", rotated)
+    found = watched()
+    assert not found.passed and "offline" in found.culprit and found.figures["bit_equal"] < 0.99999
+
+
+def test_a_head_whose_constants_are_another_assets_is_found():
+    watch = small_watch()
+    first, second = watch.fitted.assets[:2]
+    own = watch.fitted.model.own
+    swapped = dataclasses.replace(watch.fitted.model, own=own | {first: own[second], second: own[first]})
+    found = watched(offline=dataclasses.replace(watch.fitted, model=swapped))
+    assert not found.passed and found.figures["bit_equal"] == 1.0 and "asset pump-" in found.culprit

@@ -18,9 +18,12 @@ from pmx.contract import DataError
 from pmx.model import Model
 from pmx.model import dense as dense_module
 from pmx.model.autoencoder import Autoencoder
+from pmx.model.convolution import CausalAutoencoder
 from pmx.model.lightgbm import LightGBM
 from pmx.model.mlp import Mlp
-from pmx.pack.fitted import Fitted, ranks
+from pmx.model.regression import Regression
+from pmx.model.scope import Scoped
+from pmx.pack.fitted import Fitted, Healthy
 
 KINDS = [Mlp(hidden=[16, 8], epochs=6, patience=3), Autoencoder(hidden=[8, 3, 8], epochs=6, patience=3)]
 COLUMNS = 6
@@ -180,24 +183,27 @@ def test_all_features_missing_gives_the_answer_of_an_average_tick(model):
     assert np.allclose(model.score(np.full((1, COLUMNS), np.nan, np.float32)), model.score(mean), atol=1e-4)
 
 
-def test_an_anomaly_score_is_the_rank_among_healthy_ticks():
+def test_an_anomaly_score_rises_with_the_models_own_on_both_paths():
     model = fitted(KINDS[1])
     x = features(2)[0]
-    healthy = ranks(model.score(x))
-    candidate = Fitted("autoencoder", None, model, cap=125.0, healthy=healthy)
+    candidate = Fitted("autoencoder", None, Scoped(model), 125.0, Healthy.of(model.score(x), np.repeat("A", len(x)), each=False))
     rows = np.concatenate([x[:50], awkward()])
-    v = argument(Tensor(np.float32, ("asset", COLUMNS)))
-    got = run(build({"x": v}, {"y": candidate.head(v)["anomaly_score"]}).SerializeToString(), rows)
-    score = model.score(rows)
-    counted = np.array([np.mean(healthy <= s) for s in score])
-    assert got.dtype == np.float32 and (got >= 0).all() and (got <= 1).all() and got.max() == 1.0
-    assert np.allclose(got, counted, atol=1.01 / len(healthy)) and np.allclose(candidate.verdict(rows), counted.astype(np.float32))
-    assert (np.diff(got[np.argsort(score)]) >= 0).all(), "higher = worse"
+    v, present, memory = (
+        argument(Tensor(np.float32, ("asset", COLUMNS))),
+        argument(Tensor(np.bool_, ("asset",))),
+        argument(Tensor(np.float64, ("asset", 0))),
+    )
+    graph = build({"x": v, "present": present, "memory": memory}, {"y": candidate.head(v, present, memory)[0]["anomaly_score"]})
+    given = {"x": rows, "present": np.ones(len(rows), bool), "memory": np.empty((len(rows), 0))}
+    got = onnxruntime.InferenceSession(graph.SerializeToString()).run(None, given)[0]
+    want = candidate.verdict_of(rows, np.repeat("A", len(rows)), np.ones(len(rows), bool))
+    assert got.dtype == np.float32 and (got >= 0).all() and (got <= 1).all() and np.allclose(got, want, atol=1.01 / len(x))
+    assert (np.diff(got[np.argsort(model.score(rows))]) >= 0).all(), "higher = worse"
 
 
 def test_every_yaml_in_the_group_builds_a_model_that_says_its_task():
     folder = Path(pmx.model.__file__).parents[2] / "conf" / "model"
-    kinds = {"autoencoder": Autoencoder, "lightgbm": LightGBM, "mlp": Mlp}
+    kinds = {"autoencoder": Autoencoder, "convolution": CausalAutoencoder, "lightgbm": LightGBM, "mlp": Mlp, "regression": Regression}
     for path in sorted(folder.glob("*.yaml")):
         (name, leaf), *more = yaml.safe_load(path.read_text()).items()
         assert name == path.stem and not more

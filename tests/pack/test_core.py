@@ -10,16 +10,17 @@ import pytest
 
 import pmx.model.lightgbm as lowering
 from pmx.align import Ticks
-from pmx.bundle import CORE, Bundle, core_digest
+from pmx.bundle import CORE, Bundle, core_digest, to_npz
 from pmx.contract import DigestError, IncompatibleError
 from pmx.edge.replay import replay_ticks
 from pmx.edge.selftest import selftest
 from pmx.evaluate.protocol import Protocol
 from pmx.gate.parity import as_ticks
+from pmx.model.scope import Scoped
 from pmx.pack.core import core_files, golden_readings, pack
-from pmx.pack.fitted import Fitted, ranks, to_verdict
+from pmx.pack.fitted import Fitted
 from pmx.select.training import Training
-from tests.small_fleet import small_fleet
+from tests.small_fleet import small_fleet, small_watch
 
 
 @pytest.fixture(scope="module")
@@ -36,13 +37,13 @@ def packed(folder: Path, fitted: Fitted, **changes) -> str:
 
 def heavier(fitted: Fitted) -> Fitted:
     """The same candidate with one leaf weight changed."""
-    text = fitted.model.boosters_[0].model_to_string()
+    text = fitted.model.model.boosters_[0].model_to_string()
     line = next(x for x in text.splitlines() if x.startswith("leaf_value="))
     first, *others = line.removeprefix("leaf_value=").split(" ")
     changed = "leaf_value=" + " ".join([repr(float(first) + 5.0), *others])
-    model = copy.copy(fitted.model)
-    model.boosters_ = [type(fitted.model.boosters_[0])(model_str=text.replace(line, changed, 1))]
-    return Fitted(fitted.name, fitted.features, model, fitted.cap, fitted.healthy)
+    model = copy.copy(fitted.model.model)
+    model.boosters_ = [type(fitted.model.model.boosters_[0])(model_str=text.replace(line, changed, 1))]
+    return dataclasses.replace(fitted, model=Scoped(model))
 
 
 def test_packing_twice_and_fitting_twice_give_the_same_bytes(tmp_path):
@@ -143,14 +144,69 @@ def test_a_graph_with_a_loop_is_not_packed(monkeypatch):
         core_files(fleet.fitted, fleet.policy, fleet.protocol, "looping")
 
 
-def test_verdicts_are_limited_and_anomaly_scores_are_ranks():
-    assert to_verdict(np.array([-5.0, 50.0, 900.0, np.nan]), "rul", 125.0, np.empty(0)).tolist()[:3] == [0.0, 50.0, 125.0]
-    healthy = ranks(np.r_[np.arange(5000.0), np.nan])
-    assert len(healthy) == 1000 and (np.diff(healthy) > 0).all()
-    found = to_verdict(np.array([-1.0, 2499.5, 1e9, np.nan]), "anomaly", 0.0, healthy)
-    assert found[:3].tolist() == pytest.approx([0.0, 0.5, 1.0], abs=1e-3) and np.isnan(found[3])
-
-
 def test_the_training_part_of_the_fleet_is_what_was_fitted():
     fleet = small_fleet()
     assert isinstance(fleet.training, Training) and not set(fleet.training.truth.assets) & set(fleet.real.assets)
+
+
+def test_an_asset_that_was_fitted_on_starts_with_its_own_constants():
+    watch = small_watch()
+    arrays = watch.bundle.arrays("memory0.npz")
+    assert watch.bundle.known == watch.fitted.assets == sorted(set(watch.ticks["asset"]))
+    assert arrays["rows"].tobytes() == watch.fitted.memory0(watch.bundle.known).tobytes()
+    assert arrays["rows"].shape[1] == watch.bundle.spec.slots == arrays["default"].shape[1]
+    assert np.isnan(arrays["default"]).sum() == watch.bundle.spec.slots - 2, "all but the running mean, which begins at nothing"
+    assert len({row.tobytes() for row in arrays["rows"]}) == len(arrays["rows"]) and not np.isnan(arrays["rows"]).any()
+    shared = small_watch(False).bundle
+    assert shared.known == [] and shared.spec.slots == 2 and not np.isnan(shared.arrays("memory0.npz")["default"]).any()
+
+
+@pytest.mark.parametrize("each", [True, False])
+def test_a_watched_fleet_packed_twice_gives_the_same_bytes(tmp_path, each):
+    watch = small_watch(each)
+    again = core_files(copy.deepcopy(watch.fitted), watch.policy, watch.protocol, "watched pumps")
+    assert again == watch.core and core_digest(small_watch.__wrapped__(each).core) == watch.bundle.core
+    core = pack(tmp_path / "bundle", watch.fitted, watch.policy, watch.protocol, "watched pumps")
+    assert core == watch.bundle.core and Bundle.open(tmp_path / "bundle", packed_as=core).known == watch.bundle.known
+
+
+@pytest.mark.parametrize("each", [True, False])
+def test_golden_vectors_of_a_watched_fleet_exercise_its_score(each):
+    arrays = small_watch(each).bundle.arrays("golden.npz")
+    score = arrays["anomaly_score"]
+    assert np.isnan(score).mean() < 0.2 and np.ptp(score[~np.isnan(score)]) > 0.5 and len(np.unique(score[~np.isnan(score)])) > 20
+    assert arrays["standing"].any() and selftest(small_watch(each).bundle)["largest_difference"] == 0.0
+
+
+def test_the_self_test_notices_a_changed_constant_of_a_known_asset():
+    watch = small_watch()
+    arrays = watch.bundle.arrays("memory0.npz")
+    arrays["rows"][0, : watch.fitted.features.slots] *= 1.01
+    with pytest.raises(IncompatibleError, match="self-test failed"):
+        selftest(Bundle({**watch.core, "memory0.npz": to_npz(arrays)}, ""))
+
+
+def test_a_new_asset_is_not_judged_and_raises_no_alarm():
+    watch = small_watch()
+    ticks = as_ticks(watch.ticks, watch.history.contract)
+    stranger = np.full_like(ticks.values[0], 1e6)  # as bad as can be
+    mixed = Ticks([*ticks.assets, "pump-new"], np.r_[ticks.start, 1], [*ticks.values, stranger])
+    played, before = replay_ticks(watch.bundle, mixed), replay_ticks(watch.bundle, ticks)
+    assert np.isnan(played.outputs["anomaly_score"][-1]).all() and not played.standing[-1].any()
+    assert np.isnan(played.outputs["contribution"][-1][:, 2:]).all(), "nothing is known of what is normal for it"
+    for name in before.outputs:
+        for one, other in zip(before.outputs[name], played.outputs[name][:-1], strict=True):
+            assert one.tobytes() == other.tobytes(), "and it changes nothing for those that are known"
+    assert any(s.any() for s in before.standing)
+
+
+def test_who_is_beside_it_and_in_which_order_changes_nothing_for_a_known_asset():
+    watch = small_watch()
+    ticks = as_ticks(watch.ticks, watch.history.contract)
+    whole = replay_ticks(watch.bundle, ticks)
+    for i in (0, 3):
+        alone = replay_ticks(watch.bundle, Ticks([ticks.assets[i]], ticks.start[[i]], [ticks.values[i]]))
+        assert alone.outputs["anomaly_score"][0].tobytes() == whole.outputs["anomaly_score"][i].tobytes()
+    back = replay_ticks(watch.bundle, Ticks(ticks.assets[::-1], ticks.start[::-1], ticks.values[::-1]))
+    for one, other in zip(back.outputs["anomaly_score"][::-1], whole.outputs["anomaly_score"], strict=True):
+        assert one.tobytes() == other.tobytes()

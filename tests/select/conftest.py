@@ -14,7 +14,7 @@ from pmx.feature.regime import RegimeScore
 from pmx.model import Model
 from pmx.select.training import Training
 from pmx.source import History
-from pmx.window.split import Division
+from pmx.window.split import ByAsset, Division
 
 PROTOCOL = Protocol(cap=60.0, horizon=20.0, lead=3.0, draws=20)
 CONTRACT = Contract((Channel("load", "kW"), Channel("heat", "K")), "cycle", "life")
@@ -95,7 +95,7 @@ def whole(fleet):
     """All assets train."""
     ticks, history = fleet
     every = np.ones(len(ticks), bool)
-    return Training.of(ticks, Division(every, ~every, "asset"), history)
+    return Training.of(ticks, Division(every, ~every, "asset"), history, ByAsset(folds=3))
 
 
 @pytest.fixture(scope="session", name="make_history")

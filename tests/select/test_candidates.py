@@ -10,8 +10,9 @@ from pmx.alarm.policy import KofN
 from pmx.contract import DataError, UsageError
 from pmx.evaluate.protocol import Protocol
 from pmx.select.candidates import Trial, choose, out_of_fold, refit, refit_without_age, task_of, try_out
+from pmx.select.training import Training
 from pmx.window.label import pseudo_test
-from pmx.window.split import ByAsset, ByTime
+from pmx.window.split import ByAsset, ByTime, Division, Head
 
 
 def silent(what: str, done: int, total: int) -> None:
@@ -19,7 +20,7 @@ def silent(what: str, done: int, total: int) -> None:
 
 
 def test_no_tick_is_scored_by_a_model_that_saw_its_asset(spy, features, whole, protocol):
-    scores = out_of_fold({"spy": spy}, features, whole, ByAsset(folds=3), protocol, silent)["spy"]
+    scores = out_of_fold({"spy": spy}, features, replace(whole, split=ByAsset(folds=3)), protocol, silent)["spy"]
     assert not np.isnan(scores).any() and len(spy.seen) == 3
     for name in np.unique(whole.asset):
         (fit,) = set(scores[whole.asset == name])
@@ -32,8 +33,8 @@ def test_the_normalisation_is_fitted_inside_each_fold(spy, features, whole, prot
     wild = pl.when(pl.col("asset") == "A04").then(pl.col("heat") * 1000).otherwise("heat").alias("heat")
     spoilt = replace(whole, ticks=whole.ticks.with_columns(wild.cast(pl.Float32)))
     other = type(spy)("rul")
-    out_of_fold({"spy": spy}, features, whole, ByAsset(folds=5), protocol, silent)
-    out_of_fold({"spy": other}, features, spoilt, ByAsset(folds=5), protocol, silent)
+    out_of_fold({"spy": spy}, features, replace(whole, split=ByAsset(folds=5)), protocol, silent)
+    out_of_fold({"spy": other}, features, replace(spoilt, split=ByAsset(folds=5)), protocol, silent)
     for before, after in zip(spy.seen, other.seen, strict=True):
         same = np.array_equal(before[1], after[1], equal_nan=True)
         assert same == ("A04" not in before[0])
@@ -41,7 +42,7 @@ def test_the_normalisation_is_fitted_inside_each_fold(spy, features, whole, prot
 
 def test_under_a_split_by_time_only_later_blocks_are_predicted(spy, features, whole):
     by_time, near = replace(whole, by="time"), Protocol(cap=20.0, horizon=10.0, lead=3.0)
-    scores = out_of_fold({"spy": spy}, features, by_time, ByTime(folds=3), near, silent)["spy"]
+    scores = out_of_fold({"spy": spy}, features, replace(by_time, split=ByTime(folds=3)), near, silent)["spy"]
     for name in np.unique(whole.asset):
         own = scores[whole.asset == name]
         assert np.isnan(own[0]) and not np.isnan(own[-1])
@@ -52,7 +53,7 @@ def test_under_a_split_by_time_only_later_blocks_are_predicted(spy, features, wh
 def test_under_a_split_by_time_a_fold_knows_no_later_failure(spy, features, whole):
     """The first two fits end before any asset has failed (the first does at cycle 85): all they can know is a life beyond the cap."""
     by_time, near = replace(whole, by="time"), Protocol(cap=20.0, horizon=10.0, lead=3.0)
-    out_of_fold({"spy": spy}, features, by_time, ByTime(folds=3), near, silent)
+    out_of_fold({"spy": spy}, features, replace(by_time, split=ByTime(folds=3)), near, silent)
     last = [int(np.quantile(whole.ticks["tick"].to_numpy(), k / 4)) for k in (1, 2)]
     for (_, _, y, asset), end in zip(spy.seen, last, strict=False):
         assert end < 85 and set(y) == {20.0}
@@ -60,9 +61,9 @@ def test_under_a_split_by_time_a_fold_knows_no_later_failure(spy, features, whol
 
 
 def test_only_labelled_ticks_are_fitted_on(spy, anomaly_spy, features, whole, protocol):
-    out_of_fold({"spy": spy}, features, whole, ByAsset(folds=2), protocol, silent)
+    out_of_fold({"spy": spy}, features, replace(whole, split=ByAsset(folds=2)), protocol, silent)
     assert all(not np.isnan(fit[2]).any() and (fit[2] <= protocol.cap).all() for fit in spy.seen)
-    out_of_fold({"spy": anomaly_spy}, features, whole, ByAsset(folds=2), protocol, silent)
+    out_of_fold({"spy": anomaly_spy}, features, replace(whole, split=ByAsset(folds=2)), protocol, silent)
     healthy = whole.labels.healthy(protocol.horizon).sum()
     assert sum(len(fit[3]) for fit in anomaly_spy.seen) == healthy, "two folds fit every healthy tick once"
 
@@ -70,7 +71,7 @@ def test_only_labelled_ticks_are_fitted_on(spy, anomaly_spy, features, whole, pr
 def test_every_candidate_gets_the_same_ticks(spy, features, whole, protocol):
     other = type(spy)("rul")
     done = []
-    out_of_fold({"a": spy, "b": other}, features, whole, ByAsset(folds=2), protocol, lambda *at: done.append(at[1:]))
+    out_of_fold({"a": spy, "b": other}, features, replace(whole, split=ByAsset(folds=2)), protocol, lambda *at: done.append(at[1:]))
     assert all(np.array_equal(a[1], b[1], equal_nan=True) and a[0] == b[0] for a, b in zip(spy.seen, other.seen, strict=True))
     assert done[-1] == (4, 4) and [d for d, _ in done] == sorted(d for d, _ in done)
 
@@ -89,9 +90,12 @@ def test_a_trial_s_error_is_that_at_the_pseudo_test_cuts(spy, whole, protocol):
 
 def test_an_anomaly_score_is_ranked_among_healthy_ticks(anomaly_spy, whole, protocol):
     left = np.where(np.isnan(whole.labels.rul), 100.0, whole.labels.rul)
-    trial = try_out("spy", anomaly_spy, -left, whole, protocol, KofN(k=2, n=2), seed=0)
-    healthy = whole.labels.healthy(protocol.horizon)
-    assert trial.healthy.max() == -left[healthy].min() and (np.diff(trial.healthy) >= 0).all()
+    scores = 1000.0 / (left + 5.0)
+    trial = try_out("spy", anomaly_spy, scores, whole, protocol, KofN(k=2, n=2), seed=0)
+    healthy = scores[whole.labels.healthy(protocol.horizon)]
+    (level,) = trial.healthy.level.values()
+    assert level == pytest.approx(np.quantile(healthy, 0.95))
+    assert trial.healthy.ratios[-1] == pytest.approx(healthy.max() / level) and (np.diff(trial.healthy.ratios) >= 0).all()
     assert trial.metrics["validation/event_recall"] == 1.0 and trial.metrics["validation/false_alarms_per_asset"] <= 0.1
     assert trial.value == pytest.approx(1.0 - trial.metrics["validation/false_alarms_per_asset"])
 
@@ -106,7 +110,7 @@ def test_no_tick_to_validate_on_is_bad_data(spy, anomaly_spy, whole, protocol):
 
 @pytest.mark.parametrize("values, best", [([-3.0, -1.0, -2.0], 1), ([-1.0, -1.0], 0), ([np.nan, -5.0], 1), ([np.nan, np.nan], 0)])
 def test_the_best_wins_and_of_equals_the_first(spy, values: list[float], best: int):
-    trials = [Trial(f"c{i}", spy, np.empty(0), None, {}, v) for i, v in enumerate(values)]
+    trials = [Trial(f"c{i}", spy, None, None, {}, v) for i, v in enumerate(values)]
     assert choose(trials) is trials[best]
 
 
@@ -154,3 +158,121 @@ def test_an_entry_remembers_nothing_of_what_came_before_it(trial, spy, features,
     refit(trial, features, whole, protocol)
     _, x, _, _ = spy.seen[-1]
     assert (x[:, 1:3] == x[:, 3:]).all(1).sum() == 10, "of whole lives there is one each"
+
+
+def by_head(make_history, each: bool, lives=(120, 120, 140, 160), **more) -> Training:
+    """The first 100 readings of each asset, in four blocks and a first one of 20; no failure is known."""
+    ticks, history = make_history(list(lives), [""] * len(lives))
+    split = Head(rows=100, folds=4)
+    return Training.of(ticks, split.apply(ticks, None), replace(history, **more), split, each)
+
+
+class Smooth:
+    """What `try_out` asks of a model."""
+
+    task = "anomaly"
+
+    def __init__(self, smooth: float) -> None:
+        self.smooth = smooth
+
+
+@pytest.mark.parametrize("each", [False, True])
+@pytest.mark.parametrize("smooth", [0.0, 3.0])
+def test_healthy_levels_come_from_the_last_block_alone(make_history, protocol, each, smooth):
+    """Earlier blocks were predicted from a fit on less: their scores are larger than those of the refit will be."""
+    training = by_head(make_history, each)
+    scores = np.random.default_rng(0).gamma(4.0, 1.0, len(training.asset))
+    trial = try_out("m", Smooth(smooth), scores, training, protocol, KofN(), seed=0)
+    earlier = np.where(training.nearest(), scores, 50 * scores)
+    again = try_out("m", Smooth(smooth), earlier, training, protocol, KofN(), seed=0)
+    assert again.healthy.level == trial.healthy.level and np.array_equal(again.healthy.ratios, trial.healthy.ratios)
+    later = try_out("m", Smooth(smooth), np.where(training.nearest(), 50 * scores, scores), training, protocol, KofN(), seed=0)
+    assert all(later.healthy.level[a] == pytest.approx(50 * trial.healthy.level[a]) for a in trial.healthy.level)
+    assert set(trial.healthy.level) == (set(training.truth.assets) if each else {""})
+    if not smooth:
+        for a, level in trial.healthy.level.items():
+            own = training.nearest() & ((training.asset == a) | (not a))
+            assert level == pytest.approx(np.quantile(scores[own], 0.95))
+
+
+def test_a_running_mean_that_has_just_begun_sets_no_level(make_history, protocol):
+    """Its first values are single scores, wilder than what a device will see: two half-lives of them are left out."""
+    training = by_head(make_history, each=False)
+    scores = np.random.default_rng(0).gamma(4.0, 1.0, len(training.asset))
+    kept = []
+    for name in training.truth.assets:
+        total = weight = 0.0
+        for seen, value in enumerate(scores[training.nearest() & (training.asset == name)], 1):
+            total, weight = total * 0.5 ** (1 / 3) + value, weight * 0.5 ** (1 / 3) + 1
+            kept += [total / weight] if seen > 6 else []
+    healthy = try_out("m", Smooth(3.0), scores, training, protocol, KofN(), seed=0).healthy
+    assert len(kept) == 4 * (20 - 6) and healthy.level[""] == pytest.approx(np.quantile(kept, 0.95))
+    np.testing.assert_allclose(healthy.ratios, np.sort(kept) / healthy.level[""])
+
+
+def test_one_loud_asset_raises_no_other_s_level_where_each_has_its_own(make_history, protocol):
+    training = {each: by_head(make_history, each) for each in (False, True)}
+    quiet = np.random.default_rng(1).gamma(4.0, 1.0, len(training[True].asset))
+    loud = np.where(training[True].asset == "A01", 10 * quiet, quiet)
+    levels = {
+        (e, k): try_out("m", Smooth(0.0), s, t, protocol, KofN(), 0).healthy.level
+        for e, t in training.items()
+        for k, s in (("quiet", quiet), ("loud", loud))
+    }
+    before, after = levels[True, "quiet"], levels[True, "loud"]
+    assert after["A01"] == pytest.approx(10 * before["A01"]) and all(after[a] == before[a] for a in before if a != "A01")
+    assert levels[False, "loud"][""] > 2 * levels[False, "quiet"][""]
+
+
+def test_without_any_failure_the_margin_is_the_limit_and_the_first_candidate_wins(make_history, protocol):
+    training = by_head(make_history, each=False)
+    rng = np.random.default_rng(2)
+    trials = []
+    for i, margin in enumerate((1.2, 2.0, 1.5)):
+        alarm = KofN(margin=margin)
+        trials.append(try_out(f"c{i}", Smooth(0.0), rng.gamma(4.0, 1.0, len(training.asset)), training, protocol, alarm, seed=0))
+        assert trials[-1].policy == alarm.at(margin, trials[-1].healthy.ratios)
+        assert trials[-1].metrics["validation/n_failures"] == 0 and "validation/event_recall" not in trials[-1].metrics
+    assert choose(trials) is trials[0] and {t.value for t in trials} == {0.0}
+
+
+def test_calibration_assets_set_the_levels_and_are_never_fitted_on(anomaly_spy, features, make_history, protocol):
+    ticks, history = make_history([120, 120, 140, 160], [""] * 4)
+    every = np.ones(len(ticks), bool)
+    split = ByAsset(folds=2)
+    training = Training.of(ticks, Division(every, ~every, "asset"), replace(history, calibration=frozenset({"A02"})), split)
+    scores = out_of_fold({"m": anomaly_spy}, features, training, protocol, silent)["m"]
+    assert [fit[0] for fit in anomaly_spy.seen] == [{"A00", "A01", "A03"}]
+    np.testing.assert_array_equal(~np.isnan(scores), training.asset == "A02")
+    scores[training.asset == "A02"] = np.linspace(1, 2, 140)
+    trial = try_out("m", anomaly_spy, scores, training, protocol, KofN(), seed=0)
+    assert trial.healthy.level[""] == pytest.approx(np.quantile(np.linspace(1, 2, 140), 0.95))
+    fitted = refit(trial, features, training, protocol)
+    assert anomaly_spy.seen[-1][0] == {"A00", "A01", "A03"} == set(fitted.used["asset"])
+    assert "A02" not in set(fitted.features.fitted_on_["asset"])
+
+
+def test_ticks_without_any_reading_neither_train_nor_raise_alarms(anomaly_spy, features, make_history, protocol):
+    """An asset that was off said nothing: no score, no evidence, nothing to learn from."""
+    ticks, history = make_history([120] * 6, [""] * 6)
+    off = pl.col("tick").is_between(40, 60) & (pl.col("asset") != "A00")
+    ticks = ticks.with_columns(pl.when(off).then(None).otherwise(c).alias(c) for c in ("load", "heat"))
+    every, dark = np.ones(len(ticks), bool), ticks.select(off).to_series().to_numpy()
+    training = Training.of(ticks, Division(every, ~every, "asset"), history, ByAsset(folds=2))
+    scores = out_of_fold({"m": anomaly_spy}, features, training, protocol, silent)["m"]
+    np.testing.assert_array_equal(np.isnan(scores), dark)
+    assert sum(len(fit[3]) for fit in anomaly_spy.seen) == (~dark).sum()
+    noisy = np.where(dark, 1e6, np.random.default_rng(0).gamma(4.0, 1.0, len(dark)))
+    trial = try_out("m", anomaly_spy, np.where(dark, np.nan, noisy), training, protocol, KofN(margin=3.0), seed=0)
+    refit(trial, features, training, protocol)
+    assert len(anomaly_spy.seen[-1][3]) == (~dark).sum()
+    assert trial.metrics["validation/false_alarms_per_asset"] == 0
+
+
+def test_a_remaining_life_of_an_asset_that_is_off_is_no_evidence(spy, whole, protocol):
+    """A fold's model says something at every tick; where nothing was measured, it must not count towards an alarm."""
+    late = (whole.ticks["tick"] > 30).to_numpy()
+    blind = replace(whole, ticks=whole.ticks.with_columns(pl.when(pl.col("tick") <= 30).then(pl.col(c)).alias(c) for c in ("load", "heat")))
+    scores = np.where(late, 0.0, protocol.cap)
+    seeing, unseeing = (try_out("m", spy, scores, t, protocol, KofN(), 0).metrics["validation/event_recall"] for t in (whole, blind))
+    assert (seeing, unseeing) == (1.0, 0.0)

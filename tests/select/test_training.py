@@ -7,7 +7,9 @@ import pytest
 from pmx.contract import DataError
 from pmx.select.training import Training, truth
 from pmx.source import History
-from pmx.window.split import ByTime, Division, Head
+from pmx.window.split import ByAsset, ByTime, Division, Head
+
+SPLIT = ByAsset(folds=3)
 
 
 def divided(ticks: pl.DataFrame, train: np.ndarray, by: str = "time") -> Division:
@@ -17,7 +19,7 @@ def divided(ticks: pl.DataFrame, train: np.ndarray, by: str = "time") -> Divisio
 def test_the_labels_are_of_the_training_ticks_alone(fleet, whole):
     ticks, history = fleet
     mask = (ticks["asset"] != "A03").to_numpy()
-    part = Training.of(ticks, divided(ticks, mask, "asset"), history)
+    part = Training.of(ticks, divided(ticks, mask, "asset"), history, SPLIT)
     assert "A03" not in part.truth.assets and len(part.labels.rul) == len(part.ticks) == mask.sum()
     np.testing.assert_array_equal(part.labels.rul, whole.labels.rul[mask])
 
@@ -38,7 +40,7 @@ def test_truth_leaves_out_who_is_not_looked_at(fleet):
 
 def test_a_split_by_time_forgets_what_came_later(fleet):
     ticks, history = fleet
-    part = Training.of(ticks, ByTime(share=0.7).divide(ticks, None), history)  # up to cycle 91
+    part = Training.of(ticks, ByTime(share=0.7).divide(ticks, None), history, SPLIT)  # up to cycle 91
     failed = {a for a, f in zip(part.truth.assets, part.truth.failed_at, strict=True) if not np.isnan(f)}
     assert failed == {"A00", "A07"}, "failures at cycle 85 and 90; all others came after the split"
     later = ~np.isin(part.asset, ["A00", "A07"])
@@ -51,9 +53,12 @@ def test_an_order_written_after_the_split_is_not_known_yet(fleet):
     late = history.events.with_columns(known_at=pl.when(pl.col("asset") == "A07").then(120.0).otherwise("known_at"))
     changed = History(**{**vars(history), "events": late})
     split = ByTime(share=0.7).divide(ticks, None)
-    assert np.isnan(Training.of(ticks, split, changed).truth.failed_at[7]) and Training.of(ticks, split, history).truth.failed_at[7] == 85
+    assert (
+        np.isnan(Training.of(ticks, split, changed, SPLIT).truth.failed_at[7])
+        and Training.of(ticks, split, history, SPLIT).truth.failed_at[7] == 85
+    )
     by_asset = divided(ticks, np.ones(len(ticks), bool), "asset")
-    assert Training.of(ticks, by_asset, changed).truth.failed_at[7] == 85, "a split by asset looks back on whole lives"
+    assert Training.of(ticks, by_asset, changed, SPLIT).truth.failed_at[7] == 85, "a split by asset looks back on whole lives"
 
 
 def test_a_head_learns_nothing_from_its_own_tail(fleet):
@@ -63,10 +68,10 @@ def test_a_head_learns_nothing_from_its_own_tail(fleet):
     apart = ticks.with_columns(pl.col("tick") + shift)
     events = history.events.with_columns(pl.col("time", "known_at") + shift)
     moved = History(**{**vars(history), "events": events})
-    part = Training.of(apart, Head(rows=50).divide(apart, None), moved)
+    part = Training.of(apart, Head(rows=50).divide(apart, None), moved, SPLIT)
     assert np.isnan(part.truth.failed_at).all() and np.isnan(part.labels.rul).all()
     np.testing.assert_array_equal(part.labels.at_least[part.asset == "A01"], np.arange(49, -1, -1))
-    whole_life = Training.of(apart, Head(rows=88).divide(apart, None), moved)  # A07 and A08 end before their head does
+    whole_life = Training.of(apart, Head(rows=88).divide(apart, None), moved, SPLIT)  # A07 and A08 end before their head does
     ended = dict(zip(whole_life.truth.assets, whole_life.truth.failed_at, strict=True))
     assert ended["A07"] == 7085 and all(np.isnan(f) for a, f in ended.items() if a != "A07")
 
@@ -88,9 +93,11 @@ def test_nothing_to_fit_on_is_bad_data(fleet, protocol):
     short = ticks.filter(pl.col("tick") <= 15)
     every = divided(short, np.ones(len(short), bool), "asset")
     with pytest.raises(DataError, match="no training tick has a label for the task rul"):
-        Training.of(short, every, none).usable("rul", protocol)
+        Training.of(short, every, none, SPLIT).usable("rul", protocol)
+    assert Training.of(short, every, none, SPLIT).usable("anomaly", protocol)[0].all(), "where nothing ever failed, all of it is normal"
+    one = History(**{**vars(history), "events": pl.DataFrame({"asset": "A00", "time": 15.0, "event": "failure", "known_at": 15.0})})
     with pytest.raises(DataError, match="for the task anomaly"):
-        Training.of(short, every, none).usable("anomaly", protocol)
+        Training.of(short, every, one, SPLIT).usable("anomaly", protocol)
 
 
 def test_an_order_for_an_asset_nobody_knows_is_bad_data(fleet):
@@ -99,4 +106,63 @@ def test_an_order_for_an_asset_nobody_knows_is_bad_data(fleet):
     typo = history.events.with_columns(asset=pl.when(pl.col("asset") == "A03").then(pl.lit("A3")).otherwise("asset"))
     every = divided(ticks, np.ones(len(ticks), bool), "asset")
     with pytest.raises(DataError, match=r"asset A3 \(1 orders\): no such asset"):
-        Training.of(ticks, every, History(**{**vars(history), "events": typo}))
+        Training.of(ticks, every, History(**{**vars(history), "events": typo}), SPLIT)
+
+
+def calibrated(fleet, names: set[str], split, **more) -> Training:
+    """The fleet, where these assets are calibration runs; all of it trains."""
+    ticks, history = fleet
+    every = np.ones(len(ticks), bool)
+    apart = History(**{**vars(history), "calibration": frozenset(names), **more})
+    return Training.of(ticks, divided(ticks, every, "asset"), apart, split)
+
+
+@pytest.mark.parametrize("task", ["rul", "anomaly"])
+def test_calibration_assets_are_never_fitted_on_and_are_all_that_validates(fleet, whole, protocol, task):
+    part = calibrated(fleet, {"A01", "A09"}, ByAsset(folds=3))
+    set_apart = np.isin(part.asset, ["A01", "A09"])
+    usable, target = part.usable(task, protocol)
+    before, _ = whole.usable(task, protocol)
+    np.testing.assert_array_equal(usable, before & ~set_apart)
+    ((fit, validate),) = part.folds()
+    np.testing.assert_array_equal(validate, set_apart)
+    assert (fit ^ validate).all() and not (part.fold(fit, validate, task, protocol)[0] & set_apart).any()
+    np.testing.assert_array_equal(part.nearest(), set_apart)
+    assert part.healthy(protocol)[set_apart].any(), "they are healthy all the same: limits come from them"
+
+
+def test_validation_that_tells_most_of_the_refit_is_the_last_block_in_time_and_every_fold_by_asset(fleet, whole):
+    assert whole.nearest().all(), "by asset each fold lacks as much as any other"
+    ticks, history = fleet
+    head = Head(rows=60, folds=3)
+    part = Training.of(ticks, head.apply(ticks, None), history, head)
+    near = part.ticks.filter(pl.Series(part.nearest())).group_by("asset").agg(pl.col("tick").min(), pl.len()).sort("asset")
+    assert near["tick"].to_list() == [46] * 10 and near["len"].to_list() == [15] * 10, "the last of four blocks of 60"
+    last, validate = part.folds()[-1]
+    assert not (last & part.nearest()).any() and np.array_equal(validate, part.nearest())
+
+
+def episodes(*rows: tuple[str, float, float, str]) -> pl.DataFrame:
+    return pl.DataFrame(list(rows), schema=["asset", "begin", "end", "fault"], orient="row")
+
+
+def test_episodes_are_ticks_of_their_asset_in_order_and_those_of_others_are_left_out(fleet):
+    ticks, history = fleet
+    counts = ((ticks["tick"] > 40) & ticks["asset"].is_in(["A00", "A02"])).to_numpy()
+    told = episodes(("A02", 70.0, 75.0, "late"), ("A01", 50.0, 60.0, "elsewhere"), ("A02", 45.0, 45.0, "early"))
+    of = truth(ticks, history.events, history.contract, counts, told)
+    assert of.assets == ["A00", "A02"] and of.faults == [[], ["early", "late"]]
+    assert of.episodes[0].shape == (0, 2) and of.episodes[1].tolist() == [[45.0, 45.0], [70.0, 75.0]]
+    assert truth(ticks, history.events, history.contract, counts).episodes is None, "no labels are not the same as no anomaly"
+    few = of.some(np.array([1]))
+    assert few.assets == ["A02"] and few.faults == [["early", "late"]] and few.begins.tolist() == [41.0]
+
+
+def test_training_knows_nothing_of_episodes(fleet):
+    ticks, history = fleet
+    told = History(**{**vars(history), "episodes": episodes(("A00", 1.0, 90.0, "worn"))})
+    every = divided(ticks, np.ones(len(ticks), bool), "asset")
+    plain, labelled = (Training.of(ticks, every, h, SPLIT) for h in (history, told))
+    assert labelled.truth.episodes is None and labelled.truth.faults == []
+    np.testing.assert_array_equal(labelled.labels.at_least, plain.labels.at_least)
+    np.testing.assert_array_equal(labelled.fits, plain.fits)

@@ -1,5 +1,6 @@
 """The Polars expressions reach the verdicts of the numpy checker, and lose no row."""
 
+from dataclasses import replace
 from datetime import UTC
 
 import numpy as np
@@ -150,3 +151,86 @@ def test_a_table_without_a_channel_is_refused_whole():
 def test_a_clock_of_the_wrong_kind_is_refused():
     with pytest.raises(DataError, match="clock"):
         admit(DIRTY.with_columns(time=pl.lit(1.0)).lazy(), CALENDAR, "quarantine")
+
+
+BERLIN = Contract(CHANNELS, "min", "calendar", time_zone="Europe/Berlin", lateness=7.0, good=("Good", "192"))
+WALL = st.builds(
+    "2026-10-25T0{}:{:02}{}".format, st.sampled_from([1, 2, 2, 2, 3]), st.integers(0, 59), st.sampled_from(["", "", "", "Z", "+01:00"])
+)
+SPRING = st.builds("2026-03-29T0{}:30".format, st.sampled_from([1, 2, 3]))
+LONG = st.tuples(
+    ASSET, WALL | SPRING, st.sampled_from(["load", "load", "speed", " speed", "heat", "", None]),
+    st.sampled_from(["1", "2", "", "x", "-6"]), st.sampled_from(["Good", "192", "Bad", None]),
+)  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(LONG, max_size=25), st.sampled_from([0.0, 7.0, 80.0]), st.data())
+def test_dirty_long_rows_in_local_time_are_judged_as_on_a_device(rows, lateness, data):
+    contract = replace(BERLIN, lateness=lateness)
+    frame = table(rows, dict.fromkeys(["time", "channel", "value", "quality"], pl.String))
+    checked, admitted = Checker(contract).check(to_rows(frame, contract)), admit(frame.lazy(), contract, "quarantine")
+    ours = [(b.file, b.row, b.asset, b.channel, b.reason, b.value) for b in checked.breaches]
+    assert ours == admitted.quarantine.rows()
+    counts = admitted.counts
+    assert counts["in"] == frame.height == counts["accepted"] + len(ours) == len(checked.asset) + len(ours)
+    cut = data.draw(st.integers(0, len(rows)))
+    one, whole = Checker(contract), to_rows(frame, contract)
+    parts = [one.check(whole.take(np.arange(*span))) for span in ((0, cut), (cut, len(rows)))]
+    assert [b for p in parts for b in p.breaches] == list(checked.breaches)
+    wide = {}
+    for a, t, v in zip(checked.asset.tolist(), checked.time.tolist(), checked.values.tolist(), strict=True):
+        wide[a, t] = [x if y != y else y for x, y in zip(wide.get((a, t), [None, None]), v, strict=True)]
+    readings = admitted.readings.with_columns(pl.col("time").to_physical())
+    assert {(r[0], r[1]): list(r[2:]) for r in readings.select("asset", "time", "load", "speed").rows()} == wide
+    if lateness:
+        assert readings.equals(readings.sort("asset", "time", maintain_order=True))
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(st.tuples(ASSET, WALL | SPRING, st.sampled_from(["1", "x", ""]), st.just("1")), max_size=25), st.sampled_from([0.0, 7.0, 80.0])
+)
+def test_local_wide_rows_within_the_lateness_reach_the_same_verdicts(rows, lateness):
+    contract = replace(BERLIN, lateness=lateness)
+    frame = table(rows, dict.fromkeys(["time", "load", "speed"], pl.String))
+    checked, admitted = Checker(contract).check(to_rows(frame, contract)), admit(frame.lazy(), contract, "quarantine")
+    ours = [(b.file, b.row, b.asset, b.channel, b.reason, b.value) for b in checked.breaches]
+    assert ours == admitted.quarantine.rows() and sorted(admitted.readings["row"]) == (checked.position + 2).tolist()
+
+
+def hot(share: float, by: float) -> pl.DataFrame:
+    """A hundred temperatures, a share of them moved."""
+    moved = int(100 * share)
+    rows = [("A", float(k), 60.0 + k % 7 + (by if k < moved else 0.0), 1.0) for k in range(100)]
+    return table(rows, dict.fromkeys(["time", "load", "speed"], pl.Float64))
+
+
+HEAT = Contract((Channel("load", "°C", low=0.0, high=100.0), Channel("speed", "1/s")), "cycle", "life")
+
+
+def test_a_channel_that_lies_beyond_its_range_as_a_whole_is_no_blemish():
+    with pytest.raises(DataError, match=r"channel load: 60.0% of 100 values .*outside \[0.0, 100.0\] °C -> convert") as caught:
+        admit(hot(0.6, 1e6).lazy(), HEAT, "quarantine")
+    assert "look like" not in str(caught.value)
+    assert admit(hot(0.3, 1e6).lazy(), HEAT, "quarantine").counts["quarantined"] == 30
+
+
+def test_a_part_of_a_channel_in_another_unit_is_named():
+    fahrenheit = hot(0.1, 0.0).with_columns(load=pl.when(pl.col("time") < 10).then(pl.col("load") * 1.8 + 32).otherwise(pl.col("load")))
+    for on_error in ("quarantine", "refuse"):
+        with pytest.raises(DataError, match="10.0% of 100 values .*they look like °F, not °C"):
+            admit(fahrenheit.lazy(), HEAT, on_error)
+
+
+def test_columns_that_the_contract_does_not_list_are_named():
+    assert admit(DIRTY.with_columns(note=pl.lit("ok")).lazy(), LIFE, "quarantine").ignored == ("note",)
+
+
+def test_a_quality_code_that_is_a_number_is_compared_as_written():
+    frame = table(
+        [("A", 1.0, "load", 5.0, 192.0), ("A", 1.0, "speed", 5.0, 0.0)],
+        {"time": pl.Float64, "channel": pl.String, "value": pl.Float64, "quality": pl.Float64},
+    )
+    admitted = admit(frame.lazy(), replace(LIFE, good=("192",)), "quarantine")
+    assert admitted.quarantine["value"].to_list() == ["0"] and admitted.readings["load"].to_list() == [5.0]

@@ -6,36 +6,44 @@ import threading
 import zipfile
 from hashlib import sha256
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
-from pmx.contract import DataError, DigestError
+from pmx.contract import DataError, DigestError, UsageError
 from pmx.run import main
 from pmx.source.cmapss import Cmapss
+from pmx.source.download import fetch_files
+from pmx.source.nab import Nab
+from pmx.source.skab import AT_HOME, Skab
+from pmx.source.tep import Tep
 
 NAMES = ["train_FD003.txt", "test_FD003.txt", "RUL_FD003.txt"]
 
 
 class Home:
-    """A server with one archive, which a test may change."""
+    """A server with one archive, or with files below `/raw`, which a test may change."""
 
     def __init__(self) -> None:
         home = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                self.send_response(200 if home.archive else 404)
-                self.send_header("Content-Length", str(len(home.archive)))
+                found = home.files.get(unquote(self.path).removeprefix("/raw/"), b"") if self.path.startswith("/raw/") else home.archive
+                self.send_response(200 if found else 404)
+                self.send_header("Content-Length", str(len(found)))
                 self.end_headers()
-                self.wfile.write(home.archive)
+                self.wfile.write(found)
 
             def log_message(self, *_: object) -> None:
                 pass
 
         self.archive = b""
+        self.files: dict[str, bytes] = {}
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02})
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}/set.zip"
+        self.raw = self.url.replace("set.zip", "raw")
         self.thread.start()
 
     def close(self) -> None:
@@ -144,3 +152,69 @@ def test_a_subset_that_is_not_there_is_named(home: Home, files: dict[str, bytes]
 def test_a_home_that_is_gone_is_bad_data(home: Home, tmp_path: Path):
     with pytest.raises(DataError, match="could not be downloaded.*by hand"):
         Cmapss(str(tmp_path), "FD003", home.url.replace("http", "nonsense")).fetch()
+
+
+# ---- files one by one
+
+
+def below(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+SOURCES = {
+    "skab": lambda root, home: Skab(str(root), ["valve2/0", "other/3"], home),
+    "tep": lambda root, home: Tep(str(root), [9], "continuous", home),
+    "nab": lambda root, home: Nab(str(root), "own/pump", 5.0, home),
+}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_what_is_fetched_is_what_loads(home: Home, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(f"pmx.source.{name}.SHA256", {})  # the miniature is not what was published
+    raw = SOURCES[name](tmp_path / "raw", home.raw)
+    raw.write_miniature(tmp_path / "raw")
+    home.files = below(tmp_path / "raw")
+    source = SOURCES[name](tmp_path / "got", home.raw)
+    digests = source.fetch()
+    assert digests == {n: sha256(data).hexdigest() for n, data in home.files.items()}
+    assert kept(tmp_path / "got") == {*home.files, "SHA256SUMS"}
+    assert source.load().digest == raw.load().digest and source.published() == dict.fromkeys(digests, True)
+    (tmp_path / "got" / next(iter(digests))).write_bytes(b"changed")
+    assert list(source.published().values()) == [False] + [True] * (len(digests) - 1)
+
+
+def test_all_runs_are_asked_for_where_none_is_named(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("pmx.source.skab.SHA256", {})
+    home.files = {f"{name}.csv": b"x" for name in AT_HOME}
+    assert set(Skab(str(tmp_path), home=home.raw).fetch()) == set(home.files) and len(AT_HOME) == 34
+
+
+def test_a_published_file_with_other_content_is_refused_and_nothing_is_kept(home: Home, tmp_path: Path):
+    home.files = {"valve2/0.csv": b"unknown", "other/1.csv": b"known, and not this"}
+    with pytest.raises(DigestError, match="other/1.csv .* has SHA-256 .*do not use it"):
+        Skab(str(tmp_path), ["valve2/0", "other/1"], home.raw).fetch()
+    assert kept(tmp_path) == set()
+
+
+def test_a_file_that_changed_since_the_first_fetch_is_refused(home: Home, tmp_path: Path):
+    home.files = {"a b/1#.csv": b"one", "2.csv": b"two"}
+    wanted = dict.fromkeys(home.files)
+    assert fetch_files(home.raw + "/", tmp_path, wanted)
+    home.files["a b/1#.csv"] = b"other"
+    with pytest.raises(DigestError, match="a b/1#.csv"):
+        fetch_files(home.raw, tmp_path, wanted)
+    assert (tmp_path / "a b" / "1#.csv").read_bytes() == b"one"
+
+
+def test_a_file_that_is_not_at_home_is_named_and_nothing_is_kept(home: Home, tmp_path: Path):
+    home.files = {"valve2/0.csv": b"x"}
+    with pytest.raises(DataError, match="raw/valve2/7.csv could not be downloaded.*404.*by hand"):
+        Skab(str(tmp_path), ["valve2/0", "valve2/7"], home.raw).fetch()
+    assert kept(tmp_path) == set()
+
+
+@pytest.mark.parametrize("name", ["../x", "/x", "a/../../x", "a\\..\\x"])
+def test_a_path_out_of_the_folder_is_refused(home: Home, tmp_path: Path, name: str):
+    with pytest.raises(UsageError, match="leads out of"):
+        fetch_files(home.raw, tmp_path / "in", {name: None})
+    assert kept(tmp_path) == set()

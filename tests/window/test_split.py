@@ -78,6 +78,36 @@ def test_each_split_keeps_the_share_it_is_told():
 
 
 @settings(max_examples=40, deadline=None)
+@given(
+    lives=st.lists(st.lists(st.sampled_from(["both", "one", "none"]), min_size=1, max_size=15), min_size=1, max_size=4),
+    rows=st.integers(1, 6),
+)
+def test_a_head_counts_readings_and_not_the_ticks_of_a_gap(lives, rows):
+    """A tick without any value is no reading: time that an asset was off makes its head no shorter."""
+    parts = [
+        pl.DataFrame(
+            {
+                "asset": [f"P{i}"] * len(life),
+                "tick": pl.Series(range(len(life)), dtype=pl.Int64),
+                "a": pl.Series([None if what == "none" else 1.0 for what in life], dtype=pl.Float32),
+                "b": pl.Series([2.0 if what == "both" else None for what in life], dtype=pl.Float32),
+            }
+        )
+        for i, life in enumerate(lives)
+    ]
+    own = pl.concat(parts)
+    division = Head(rows).divide(own, None)
+    expected = []
+    for life in lives:
+        counted = 0
+        for what in life:
+            expected.append(counted < rows)  # the gap behind the last reading of the head trains too: nothing is learnt from it
+            counted += what != "none"
+    assert division.train.tolist() == expected and (division.train ^ division.test).all()
+    assert not breaches(division, own["asset"].to_numpy(), own["tick"].to_numpy())
+
+
+@settings(max_examples=40, deadline=None)
 @given(spans=spans, folds=st.integers(2, 4), seed=st.integers(0, 9))
 def test_folds_by_asset_cover_everything_once(spans, folds, seed):
     own = ticks(*spans)

@@ -1,0 +1,92 @@
+"""The alarms of a replay as a person works them off: where, since when, because of which channels, and whether they were right."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pmx.align import time_text
+from pmx.contract import Contract
+from pmx.edge.replay import Replayed
+from pmx.edge.table import replacing
+from pmx.evaluate.protocol import Protocol, Truth
+
+MOST = 3  # channels named for an alarm
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """One alarm of the test part.
+
+    Attributes:
+        asset: where.
+        raised, cleared: when, in the contract's clock; None = still standing at the end.
+        because: the channels that lay furthest from normal while it was raised, the furthest first, each with its distance in
+            standard deviations.
+        right: whether a failure followed within the horizon, or it overlaps a labelled episode; None = nobody knows.
+
+    Example:
+        >>> Alarm("P1", "2026-01-01T00:00:00Z", None, (("flow", 4.2),), None).line()
+        'P1  raised 2026-01-01T00:00:00Z  still standing  flow 4.2'
+    """
+
+    asset: str
+    raised: str
+    cleared: str | None
+    because: tuple[tuple[str, float], ...]
+    right: bool | None
+
+    def line(self) -> str:
+        """For a screen."""
+        until = f"cleared {self.cleared}" if self.cleared else "still standing"
+        why = ", ".join(f"{channel} {distance:.1f}" for channel, distance in self.because)
+        told = {True: "  right", False: "  false", None: ""}[self.right]
+        return f"{self.asset}  raised {self.raised}  {until}  {why}{told}"
+
+
+def alarm_list(played: Replayed, truth: Truth, protocol: Protocol) -> list[Alarm]:
+    """Every alarm that was raised in the test part, by asset and time."""
+    contract, found = played.contract, []
+    horizon = protocol.horizon / contract.tick
+    for i, (tick, standing) in enumerate(zip(played.tick, played.standing, strict=True)):
+        wrong = truth.anomalous(tick.astype(np.float64), i, horizon)
+        for begin, end in np.flatnonzero(np.diff(np.r_[False, standing, False])).reshape(-1, 2):
+            if tick[begin] < truth.begins[i]:
+                continue
+            span = slice(begin, end) if truth.episodes is not None else slice(begin, begin + 1)
+            known = wrong[span][~np.isnan(wrong[span])]
+            right = None if not len(known) or not _judged(truth) else bool(known.any())
+            cleared = None if end == len(tick) else _time(contract, int(tick[end]))
+            because = _because(played.outputs["contribution"][i][max(0, begin - 2) : begin + 1], contract.names)
+            found.append(Alarm(truth.assets[i], _time(contract, int(tick[begin])), cleared, because, right))
+    return found
+
+
+def write_alarms(path: Path, alarms: list[Alarm]) -> None:
+    """As CSV, one line each."""
+    with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as out:
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(["asset", "raised", "cleared", "because", "right"])
+        for a in alarms:
+            why = "; ".join(f"{channel} {distance:.1f}" for channel, distance in a.because)
+            writer.writerow([a.asset, a.raised, a.cleared or "", why, "" if a.right is None else int(a.right)])
+
+
+def _judged(truth: Truth) -> bool:
+    """Whether anybody recorded what went wrong."""
+    return truth.episodes is not None or bool(truth.failures)
+
+
+def _because(contribution: np.ndarray, names: list[str]) -> tuple[tuple[str, float], ...]:
+    """Channels with the largest mean contribution, of [time, channel]."""
+    present = ~np.isnan(contribution)
+    mean = np.divide(np.where(present, contribution, 0).sum(0), present.sum(0), out=np.zeros(len(names)), where=present.any(0))
+    order = np.argsort(-mean, kind="stable")[:MOST]
+    return tuple((names[k], float(mean[k])) for k in order if mean[k] > 0)
+
+
+def _time(contract: Contract, tick: int) -> str:
+    return time_text(contract, tick * contract.tick_us if contract.clock == "calendar" else tick * contract.tick)

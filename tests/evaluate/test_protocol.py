@@ -1,0 +1,54 @@
+"""What was anomalous, and when nobody knows: held against a slow reading of the definition."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pmx.evaluate.protocol import Truth
+
+TICKS = st.lists(st.integers(0, 40), min_size=1, max_size=25, unique=True).map(lambda t: np.array(sorted(t), np.float64))
+SPANS = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 10)).map(lambda p: (float(p[0]), float(p[0] + p[1]))), max_size=4)
+
+
+def one(failed=np.nan, seen=40.0, begins=0.0, episodes=None) -> Truth:
+    labelled = None if episodes is None else [np.array(episodes, np.float64).reshape(-1, 2)]
+    names = [] if episodes is None else [["fault"] * len(episodes)]
+    return Truth(["A"], np.array([failed]), np.array([seen]), np.array([begins]), np.array([0.0]), labelled, names)
+
+
+@given(TICKS, SPANS, st.integers(0, 20), st.floats(0, 30))
+def test_in_a_labelled_episode_and_nowhere_else(tick, episodes, begins, horizon):
+    found = one(begins=float(begins), episodes=episodes).anomalous(tick, 0, horizon)
+    for t, is_wrong in zip(tick, found, strict=True):
+        if t < begins:
+            assert np.isnan(is_wrong)
+        else:
+            assert is_wrong == any(begin <= t <= end for begin, end in episodes)
+
+
+@given(TICKS, st.integers(0, 45), st.booleans(), st.integers(0, 20), st.integers(0, 15))
+def test_shortly_before_a_failure_and_unknown_where_the_asset_was_lost_from_sight(tick, ends, failed, begins, horizon):
+    real = one(float(ends) if failed else np.nan, float(ends), float(begins))
+    for t, is_wrong in zip(tick, real.anomalous(tick, 0, horizon), strict=True):
+        left = ends - t
+        if t < begins or (failed and left < 0) or (not failed and left <= horizon):
+            assert np.isnan(is_wrong), "before the test part, after the failure, or too close to the end of what was seen"
+        else:
+            assert is_wrong == (failed and left <= horizon)
+
+
+def test_labels_outweigh_a_failure():
+    """Where somebody labelled episodes, the time before a failure is normal unless they say otherwise."""
+    tick = np.arange(41.0)
+    assert not one(failed=40.0, episodes=[]).anomalous(tick, 0, 10.0).any()
+    assert one(failed=40.0).anomalous(tick, 0, 10.0).sum() == 11
+
+
+@given(TICKS, SPANS)
+def test_some_assets_keep_what_is_theirs(tick, episodes):
+    both = Truth(
+        ["A", "B"], *(np.zeros(2),) * 4, [np.zeros((0, 2)), np.array(episodes, np.float64).reshape(-1, 2)], [[], ["x"] * len(episodes)]
+    )
+    few = both.some(np.array([1]))
+    np.testing.assert_array_equal(few.anomalous(tick, 0, 5.0), both.anomalous(tick, 1, 5.0))
+    assert few.assets == ["B"] and few.faults == [["x"] * len(episodes)]
