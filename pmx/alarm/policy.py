@@ -19,14 +19,14 @@ class KofN:
         slack: how far `clear_at` lies from `raise_at`, as a share of it (of an anomaly score: of its way back to the healthy median).
         limits: how many raise limits validation tries.
         most_false: false alarms per asset that validation accepts; within it, the limit that catches most wins.
-        margin: the limit of an anomaly score as a multiple of the healthy level, where validation holds no failure to choose by.
+        margin: the limit of an anomaly score as a multiple of the healthy level, where validation holds too few failures to choose by.
 
     Example:
         >>> [p.raise_at for p in KofN(limits=3).family("rul", horizon=30.0, cap=125.0)]
         [6.0, 22.5, 39.0]
     """
 
-    def __init__(self, k: int = 3, n: int = 5, slack: float = 0.25, limits: int = 12, most_false: float = 0.1, margin: float = 1.5) -> None:
+    def __init__(self, k: int = 3, n: int = 5, slack: float = 0.25, limits: int = 12, most_false: float = 0.1, margin: float = 2.0) -> None:
         if not 1 <= k <= n or limits < 2:
             raise UsageError(f"alarm: k={k}, n={n}, limits={limits} -> 1 <= k <= n and at least 2 limits")
         if not 0 <= slack <= 1 or not most_false >= 0 or not margin > 0:

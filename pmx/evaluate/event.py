@@ -80,20 +80,22 @@ def _alarms(at: np.ndarray, stands: np.ndarray) -> list[tuple[float, float]]:
 
 
 def _by_failure(at: np.ndarray, stands: np.ndarray, truth: Truth, i: int, horizon: float, lead: float) -> Judged:
-    failure = truth.failed_at[i]
-    censored = np.isnan(failure)
-    in_time = (at >= failure - horizon) & (at <= failure - lead)
-    counted = in_time.any() and at[-1] >= np.floor(failure - lead)
-    watched = at <= truth.seen[i] - horizon if censored else at <= failure
-    false = raised = right = 0
+    counted = caught = false = raised = right = 0
+    previous = -np.inf
+    for failure in truth.failed[i]:
+        in_time = (at > previous) & (at >= failure - horizon) & (at <= failure - lead)
+        counts = bool(in_time.any()) and at[-1] >= np.floor(failure - lead)
+        counted += int(counts)
+        caught += int(counts and bool((stands & in_time).any()))
+        previous = failure
     for begin, end in _alarms(at, stands):
         moments = np.arange(begin, end + 1, horizon)  # when it is raised, and after each further horizon
-        true = (moments <= failure) & (failure <= moments + horizon)
-        judged = moments <= truth.seen[i] - horizon if censored else moments <= failure
+        true = truth.next_end(moments, i)[0] <= moments + horizon
+        judged = truth.judged(moments, i, horizon)
         false += int((judged & ~true).sum())
         raised, right = raised + int(judged[0]), right + int(judged[0] & true[0])
-    caught = counted and bool((stands & in_time).any())
-    return {"counted": int(counted), "caught": int(caught), "false": false, "raised": raised, "right": right}, float(watched.sum()), []
+    exposure = float(truth.judged(at, i, horizon).sum())
+    return {"counted": counted, "caught": caught, "false": false, "raised": raised, "right": right}, exposure, []
 
 
 def _by_episode(at: np.ndarray, stands: np.ndarray, truth: Truth, i: int, horizon: float, lead: float) -> Judged:

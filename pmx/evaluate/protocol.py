@@ -34,12 +34,14 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Truth:
-    """What really happened to each asset, in ticks since the clock's zero.
+    """What really happened to the assets that are evaluated, in ticks, per asset in alphabetical order.
+
+    An asset that goes on after a failure or a replacement begins another life.
 
     Attributes:
         assets: names.
-        failed_at: float64 [asset], NaN where no failure is known.
-        seen: float64 [asset], the last moment the asset was known to be alive: its replacement, or its last reading.
+        failed, replaced: per asset float64 [event], its failures and its preventive replacements, sorted.
+        seen: float64 [asset], the last tick of the asset's history, when it was alive unless it had just failed.
         begins: float64 [asset], first tick that counts (a split by time tests the later part of a life).
         born: float64 [asset], first tick of the asset's history: what its age counts from.
         episodes: per asset float64 [episode, 2], first and last tick of what somebody labelled as anomalous; None = nobody did,
@@ -47,13 +49,15 @@ class Truth:
         faults: per asset the names of these episodes.
 
     Example:
-        >>> truth = Truth(["A"], np.array([90.0]), np.array([90.0]), np.array([0.0]), np.array([0.0]))
+        >>> one = np.array([0.0])
+        >>> truth = Truth(["A"], [np.array([90.0])], [np.zeros(0)], seen=np.array([90.0]), begins=one, born=one)
         >>> truth.life(np.array([80.0]), 0, 125.0)
         (array([10.]), array([10.]))
     """
 
     assets: list[str]
-    failed_at: np.ndarray
+    failed: list[np.ndarray]
+    replaced: list[np.ndarray]
     seen: np.ndarray
     begins: np.ndarray
     born: np.ndarray
@@ -61,15 +65,60 @@ class Truth:
     faults: list[list[str]] = field(default_factory=list)
 
     @property
-    def failures(self) -> dict[str, float]:
-        """Asset -> its failure in ticks, of those that failed."""
-        return {a: float(f) for a, f in zip(self.assets, self.failed_at, strict=True) if not np.isnan(f)}
+    def failures(self) -> dict[str, np.ndarray]:
+        """Asset -> its failures in ticks, of those that failed."""
+        return {a: f for a, f in zip(self.assets, self.failed, strict=True) if len(f)}
 
     def some(self, at: np.ndarray) -> Truth:
         """The truth of the assets at these positions alone, int [asset]."""
+        assets, failed, replaced = [self.assets[i] for i in at], [self.failed[i] for i in at], [self.replaced[i] for i in at]
         episodes = None if self.episodes is None else [self.episodes[i] for i in at]
         faults = [self.faults[i] for i in at] if self.faults else []
-        return Truth([self.assets[i] for i in at], self.failed_at[at], self.seen[at], self.begins[at], self.born[at], episodes, faults)
+        return Truth(assets, failed, replaced, self.seen[at], self.begins[at], self.born[at], episodes, faults)
+
+    def first_lives(self) -> tuple[np.ndarray, np.ndarray]:
+        """The end of each asset's first life, float64 [asset], or when it was last seen; and whether a failure ended it, bool [asset]."""
+        start = np.array([-np.inf])
+        failure, replacement = (np.concatenate([_next(f, start) for f in ends] + [start[:0]]) for ends in (self.failed, self.replaced))
+        failed = failure <= np.where(np.isnan(replacement), np.inf, replacement)
+        end = np.where(failed, failure, replacement)
+        return np.where(np.isnan(end), self.seen, end), failed
+
+    def next_end(self, tick: np.ndarray, at: int) -> tuple[np.ndarray, np.ndarray]:
+        """Of asset `at`, at each tick float64 [time]: its next failure, NaN where none is known to come before another end, and until
+        when it is known to be alive.
+        """
+        failure, replacement = (_next(ends[at], tick) for ends in (self.failed, self.replaced))
+        failure = np.where(replacement < failure, np.nan, failure)
+        alive = np.fmin(np.where(np.isnan(failure), np.inf, failure), np.where(np.isnan(replacement), np.inf, replacement))
+        return failure, np.where(np.isinf(alive), self.seen[at], alive)
+
+    def life(self, tick: np.ndarray, at: int, cap: float) -> tuple[np.ndarray, np.ndarray]:
+        """Life left at each tick of asset `at`, in ticks: raw (NaN where unknown) and capped (known too where it certainly exceeds the cap)."""
+        failure, alive = self.next_end(tick, at)
+        raw = failure - tick
+        capped = np.minimum(np.where(np.isnan(raw) & (alive - tick >= cap), cap, raw), cap)
+        outside = (tick < self.begins[at]) | self._gone(tick, at)
+        return np.where(outside, np.nan, raw), np.where(outside, np.nan, capped)
+
+    def judged(self, tick: np.ndarray, at: int, horizon: float) -> np.ndarray:
+        """Whether it is known at each tick of asset `at` if a failure follows within `horizon` ticks, bool [time]. It is not within a horizon
+        before the asset was replaced or lost from sight, and not within one after a failure: then the asset is being repaired.
+        """
+        failure, alive = self.next_end(tick, at)
+        after = tick - _last(self.failed[at], tick)
+        known = ~np.isnan(failure) | (alive - tick >= horizon)
+        return known & ~(after <= horizon) & (tick >= self.begins[at]) & ~self._gone(tick, at)
+
+    def anomalous(self, tick: np.ndarray, at: int, horizon: float) -> np.ndarray:
+        """Whether each tick of asset `at` is anomalous, float64 [time]: 1 in a labelled episode, or no more than `horizon` ticks before
+        a failure; 0 elsewhere; NaN where nobody knows.
+        """
+        if self.episodes is not None:
+            found = ((tick[:, None] >= self.episodes[at][:, 0]) & (tick[:, None] <= self.episodes[at][:, 1])).any(1).astype(np.float64)
+            return np.where(tick < self.begins[at], np.nan, found)
+        near = self.next_end(tick, at)[0] - tick <= horizon
+        return np.where(self.judged(tick, at, horizon) | (near & (tick >= self.begins[at])), near.astype(np.float64), np.nan)
 
     def expect(self, assets: list[str]) -> None:
         """Refuses a replay of other assets: verdicts and truth are matched in order."""
@@ -77,21 +126,17 @@ class Truth:
             odd = sorted(set(assets) ^ set(self.assets))[:3]
             raise DataError(f"the replay met other assets than the training path, such as {odd} -> check the white space in asset names")
 
-    def life(self, tick: np.ndarray, at: int, cap: float) -> tuple[np.ndarray, np.ndarray]:
-        """Life left at each tick of asset `at`, in ticks: raw (NaN where unknown) and capped (known too where it certainly exceeds the cap)."""
-        raw = self.failed_at[at] - tick
-        alive = self.seen[at] - tick >= cap
-        capped = np.minimum(np.where(np.isnan(raw) & alive, cap, raw), cap)
-        outside = (tick < self.begins[at]) | (raw < 0)
-        return np.where(outside, np.nan, raw), np.where(outside, np.nan, capped)
+    def _gone(self, tick: np.ndarray, at: int) -> np.ndarray:
+        """Whether a tick lies behind the last failure that ended the record: the asset was not seen at work again."""
+        last = np.concatenate([self.failed[at], [-np.inf]]).max()
+        return (tick > last) & (last >= self.seen[at])
 
-    def anomalous(self, tick: np.ndarray, at: int, horizon: float) -> np.ndarray:
-        """Whether each tick of asset `at` is anomalous, float64 [time]: 1 in a labelled episode, or no more than `horizon` ticks before
-        a failure; 0 elsewhere; NaN where nobody knows: outside of what counts, after a failure, and shortly before an asset was lost from sight.
-        """
-        if self.episodes is not None:
-            found = ((tick[:, None] >= self.episodes[at][:, 0]) & (tick[:, None] <= self.episodes[at][:, 1])).any(1).astype(np.float64)
-            return np.where(tick < self.begins[at], np.nan, found)
-        left, alive = self.failed_at[at] - tick, self.seen[at] - tick > horizon
-        known = np.where(np.isnan(left), np.where(alive, 0.0, np.nan), (left <= horizon).astype(np.float64))
-        return np.where((tick < self.begins[at]) | (left < 0), np.nan, known)
+
+def _next(ends: np.ndarray, tick: np.ndarray) -> np.ndarray:
+    """The first of the sorted ends at or after each tick; NaN where there is none."""
+    return np.append(ends, np.nan)[np.searchsorted(ends, tick, side="left")]
+
+
+def _last(ends: np.ndarray, tick: np.ndarray) -> np.ndarray:
+    """The last of the sorted ends before each tick; −inf where there is none."""
+    return np.append(-np.inf, ends)[np.searchsorted(ends, tick, side="left")]

@@ -12,7 +12,7 @@ from spox import Var
 from pmx.contract import Contract, UsageError
 from pmx.feature.kernel import Kernel
 from pmx.feature.regime import RegimeScore
-from pmx.feature.view import View, cut
+from pmx.feature.view import View, const, cut
 
 
 class FeatureSet:
@@ -84,12 +84,9 @@ class FeatureSet:
         return start
 
     def seen(self, ticks: pl.DataFrame) -> np.ndarray:
-        """Whether a tick has the reading of any channel that the features look at, bool [row]."""
-        return (
-            ticks.select(pl.any_horizontal(pl.col(self.channels_).is_not_null() & pl.col(self.channels_).is_not_nan()))
-            .to_series()
-            .to_numpy()
-        )
+        """Whether a tick has the score of any channel, bool [row]: not where all are missing, or the setting that names their regime."""
+        scores = self.normalise_.scores(ticks)
+        return scores.select(pl.any_horizontal(pl.col(self.channels_).is_not_null())).to_series().to_numpy()
 
     def kernel_of(self, feature: int) -> Kernel:
         """The kernel that a column of the feature vector comes from."""
@@ -111,7 +108,7 @@ class FeatureSet:
 
     def nodes(self, window: Var, fresh: Var, memory: Var, hop: int) -> tuple[Var, list[Var], Var, Var]:
         """The graph path: features float32 [asset, feature], parts of the next memory, contribution float32 [asset, channel], and
-        whether the newest reading has a value, bool [asset].
+        whether the newest reading has a score, bool [asset].
 
         A channel's contribution is how far the mean of its newest scores (up to 10) lies from normal, in standard deviations;
         NaN where none of them has a value.
@@ -127,9 +124,7 @@ class FeatureSet:
             feature, following = kernel.nodes(view, parts)
             features.append(feature)
             carried += following
-        picked = op.const(np.array([self.contract_.names.index(c) for c in self.channels_]))
-        newest = op.isnan(op.gather(cut(window, self.rows - 1, self.rows, 1), picked, axis=2))
-        present = op.less(op.reduce_sum(op.cast(newest, to=np.int64), op.const([1, 2]), keepdims=0), op.const(len(self.channels_)))
+        present = op.greater(op.reduce_sum(view.back(view.seen, 0, 1), op.const([1, 2]), keepdims=0), const(0.0))
         return op.cast(op.concat(features, axis=1), to=np.float32), [*carried, own], self._contribution(view), present
 
     def _contribution(self, view: View) -> Var:

@@ -18,7 +18,7 @@ Head = Callable[[Var, Var, Var], tuple[dict[str, Var], Var]]
 
 def step_graph(features: FeatureSet, hop: int, head: Head, slots: int = 0, show_features: bool = False) -> bytes:
     """The bytes of the graph for a fitted feature set and a head that turns features float32 [asset, feature], whether the newest
-    reading has a value, bool [asset], and its own part of the memory, float64 [asset, slots], into outputs and that part's next.
+    reading has a score, bool [asset], and its own part of the memory, float64 [asset, slots], into outputs and that part's next.
 
     Inputs: window float32 [asset, W, channel], fresh int64 [asset], memory float64 [asset, M].
     Outputs: memory_next, what the head gives (it may give a contribution of its own), contribution;

@@ -94,13 +94,16 @@ def _culprit(asset: str, tick: np.ndarray, differs: np.ndarray, features: Featur
     )
 
 
-def _late_label(ticks: pl.DataFrame, labels: Labels, failed_at: dict[str, float], contract: Contract) -> tuple[str, str] | None:
+def _late_label(ticks: pl.DataFrame, labels: Labels, failures: dict[str, np.ndarray], contract: Contract) -> tuple[str, str] | None:
     asset, tick = ticks["asset"].to_numpy(), ticks["tick"].to_numpy()
     told = labels.rul / contract.tick + tick
-    for name, failed in failed_at.items():
+    for name, failed in failures.items():
         own = (asset == name) & ~np.isnan(labels.rul)
-        off = np.abs(told[own] - failed)
-        if off.size and off.max() > 1e-6:
-            at = int(np.argmax(off))
-            return name, f"at tick {tick[own][at]} the label tells of a failure {told[own][at] - failed:+.3g} ticks from the real one"
+        if not own.any():
+            continue
+        real = failed[np.minimum(np.searchsorted(failed, tick[own], side="left"), len(failed) - 1)]  # the next failure of each tick
+        off = told[own] - real
+        if np.abs(off).max() > 1e-6:
+            at = int(np.argmax(np.abs(off)))
+            return name, f"at tick {tick[own][at]} the label tells of a failure {off[at]:+.3g} ticks from the real one"
     return None

@@ -88,7 +88,7 @@ class Fitted:
         return self.verdict_of(self.table(ticks), ticks["asset"].to_numpy(), self.features.seen(ticks))
 
     def verdict_of(self, x: np.ndarray, asset: np.ndarray, seen: np.ndarray) -> np.ndarray:
-        """The same from features float32 [row, feature], their assets and whether the tick has a value, bool [row]."""
+        """The same from features float32 [row, feature], their assets and whether the tick has a score of any channel, bool [row]."""
         score = self.model.score(x, asset)
         if self.task == "rul":
             return np.clip(score, 0.0, self.cap).astype(np.float32)
@@ -139,7 +139,7 @@ class Fitted:
 
     def head(self, features: Var, present: Var, memory: Var) -> tuple[dict[str, Var], Var]:
         """The graph's verdict outputs and the next memory, of features float32 [asset, feature], whether the newest reading has a
-        value, bool [asset], and memory float64 [asset, slots].
+        score, bool [asset], and memory float64 [asset, slots].
         """
         mean, own = cut(memory, 0, self._mean_slots, 1), cut(memory, self._mean_slots, self.slots, 1)
         constants = cut(own, int(self._own_level), int(self._own_level) + self.model.slots, 1)

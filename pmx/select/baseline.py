@@ -43,11 +43,11 @@ def baselines(training: Training, tick: list[np.ndarray], truth: Truth, protocol
         truth: of the test assets.
     """
     length, known = training.contract.tick, training.truth
-    failed = ~np.isnan(known.failed_at)
+    end, failed = known.first_lives()
     always = Baseline("always alarm", standing=[np.ones(len(t), bool) for t in tick])
     if not failed.any():
         return [always]
-    lives = Lives(np.where(failed, known.failed_at, known.seen) - known.born, failed)
+    lives = Lives(end - known.born, failed)
     cap = protocol.cap / length
 
     def left(ticks: list[np.ndarray], of: Truth) -> list[np.ndarray]:

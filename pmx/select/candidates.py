@@ -25,6 +25,9 @@ from pmx.window.label import enter_mid_life, pseudo_test
 Tell = Callable[[str, int, int], None]  # what, done, in all
 
 
+LEAST_FAILURES = 5  # on validation, to choose the limit of an anomaly score by: of fewer, each would decide alone
+
+
 @dataclass(frozen=True)
 class Trial:
     """One candidate on validation.
@@ -102,17 +105,12 @@ def try_out(name: str, model: Model, scores: np.ndarray, training: Training, pro
     rows = [np.flatnonzero(training.asset == a) for a in training.truth.assets]
     tick, readings = training.ticks["tick"].to_numpy(), training.ticks.select(training.contract.names).to_numpy()
     heard = evidence(verdict, readings)
-    known = bool(training.truth.failures)
-    family = (
-        [alarm.at(alarm.margin, ratios)]
-        if ratios is not None and not known
-        else alarm.family(output, protocol.horizon, protocol.cap, ratios)
-    )
+    family = alarm.family(output, protocol.horizon, protocol.cap, ratios)
+    if ratios is not None and sum(map(len, training.truth.failed)) < LEAST_FAILURES:
+        family = [alarm.at(alarm.margin, ratios)]
     policy, counts = set_limits(
         family, [heard[r] for r in rows], [tick[r] for r in rows], training.truth, protocol, training.contract.tick, alarm.most_false
     )
-    if ratios is not None and not counts.counted.any():  # nothing to choose a limit by
-        policy = alarm.at(alarm.margin, ratios)
     metrics = {
         "validation/event_recall": counts.recall()[0],
         "validation/n_failures": float(counts.counted.sum()),

@@ -11,7 +11,7 @@ from pmx.align import tick_of
 from pmx.contract import BLANKS, Contract, DataError, refusal_text, shown
 from pmx.evaluate.protocol import Protocol, Truth
 from pmx.source import History
-from pmx.window.label import Labels, ends_of, label
+from pmx.window.label import ENDS, Labels, ends_of, label
 from pmx.window.split import Division, Split
 
 
@@ -131,14 +131,21 @@ def truth(ticks: pl.DataFrame, events: pl.DataFrame, contract: Contract, counts:
     looked = (
         ticks.with_columns(counts=pl.Series(counts))
         .group_by("asset")
-        .agg(born=pl.col("tick").min().cast(pl.Float64), begins=pl.col("tick").filter(pl.col("counts")).min().cast(pl.Float64))
+        .agg(
+            born=pl.col("tick").min().cast(pl.Float64),
+            seen=pl.col("tick").max().cast(pl.Float64),
+            begins=pl.col("tick").filter(pl.col("counts")).min().cast(pl.Float64),
+        )
     )
-    table = looked.filter(pl.col("begins").is_not_null()).join(ends_of(ticks, events, contract), on="asset", how="left").sort("asset")
-    end, failed = table["end"].fill_null(np.nan).to_numpy(), (table["event"] == "failure").fill_null(False).to_numpy()
-    seen = np.where(np.isnan(end), table["seen"].to_numpy(), end)
+    table = looked.filter(pl.col("begins").is_not_null()).sort("asset")
+    ends: dict[str, dict[str, list[float]]] = {kind: {} for kind in ENDS}
+    for asset, end, event in ends_of(events, contract).iter_rows():
+        ends[event].setdefault(asset, []).append(end)
     assets = table["asset"].to_list()
+    failed, replaced = ([np.array(ends[kind].get(a, []), np.float64) for a in assets] for kind in ENDS)
+    seen, begins, born = (table[n].to_numpy() for n in ("seen", "begins", "born"))
     labelled, faults = (None, []) if episodes is None else _labelled(episodes, assets, contract)
-    return Truth(assets, np.where(failed, end, np.nan), seen, table["begins"].to_numpy(), table["born"].to_numpy(), labelled, faults)
+    return Truth(assets, failed, replaced, seen, begins, born, labelled, faults)
 
 
 def _labelled(episodes: pl.DataFrame, assets: list[str], contract: Contract) -> tuple[list[np.ndarray], list[list[str]]]:

@@ -51,30 +51,30 @@ class Labels:
 
 
 def label(ticks: pl.DataFrame, events: pl.DataFrame, contract: Contract) -> Labels:
-    """Labels of ticks (`asset`, `tick`, sorted).
+    """Labels of ticks (`asset`, `tick`, sorted): the life left until the asset's next failure or replacement.
+
+    An asset that goes on after a repair begins another life; at the end of the record it was alive.
 
     Args:
-        events: `asset`, `time`, `event`; an asset's first failure or replacement ends its life. What was not known yet is left out before.
+        events: `asset`, `time`, `event`. What was not known yet is left out before.
     """
-    table = ticks.select("asset", "tick").join(ends_of(ticks, events, contract), on="asset", how="left", maintain_order="left")
-    tick, end = table["tick"].to_numpy().astype(np.float64), table["end"].fill_null(np.nan).to_numpy()
+    ends = ends_of(events, contract).select("asset", "end", "event").sort("asset", "end")
+    table = ticks.select("asset", at=pl.col("tick").cast(pl.Float64)).with_row_index("row").sort("asset", "at")
+    table = table.with_columns(seen=pl.col("at").max().over("asset"))
+    table = table.join_asof(ends, left_on="at", right_on="end", by="asset", strategy="forward", check_sortedness=False).sort("row")
+    tick, end = table["at"].to_numpy(), table["end"].fill_null(np.nan).to_numpy()
     failed = (table["event"] == "failure").fill_null(False).to_numpy()
-    last = np.where(np.isnan(end), table["seen"].to_numpy(), end)  # an asset without an end was alive when last seen
+    last = np.where(np.isnan(end), table["seen"].to_numpy(), end)
     rul = np.where(failed, end - tick, np.nan)
-    at_least = np.where(failed, rul, last - tick)
-    after = ~(at_least >= 0)  # ticks after the end of a life have no label
-    rul[after], at_least[after] = np.nan, np.nan
-    return Labels(rul * contract.tick, at_least * contract.tick)
+    return Labels(rul * contract.tick, (last - tick) * contract.tick)
 
 
-def ends_of(ticks: pl.DataFrame, events: pl.DataFrame, contract: Contract) -> pl.DataFrame:
-    """Per asset of the ticks: `seen` (its last tick), `end` (its first failure or replacement, null = none known) and `event`."""
+def ends_of(events: pl.DataFrame, contract: Contract) -> pl.DataFrame:
+    """Failures and replacements as `asset`, `end` (float64, in ticks) and `event`, sorted; of several at one moment the failure."""
     ends = events.filter(pl.col("event").is_in(ENDS))
-    ends = ends.with_columns(time=pl.Series(contract.ticks_of(ends["time"].to_physical().to_numpy())))
-    ends = ends.sort("time", "event")  # a part that failed is replaced at the same moment: the failure is what ended its life
-    first = ends.group_by("asset").first().select("asset", pl.col("time").alias("end"), "event")
-    seen = ticks.group_by("asset").agg(pl.col("tick").max().cast(pl.Float64).alias("seen"))
-    return seen.join(first, on="asset", how="left")
+    ends = ends.with_columns(end=pl.Series(contract.ticks_of(ends["time"].to_physical().to_numpy()), dtype=pl.Float64))
+    # a part that failed is replaced at the same moment: the failure is what ended its life
+    return ends.sort("asset", "end", "event").unique(["asset", "end"], keep="first", maintain_order=True).select("asset", "end", "event")
 
 
 def pseudo_test(

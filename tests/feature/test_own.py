@@ -148,21 +148,25 @@ def test_a_fleets_constants_need_no_memory_and_know_every_asset(regimes):
     assert same(one, features.table(frame({"P": made["P"]}, contract(regimes)))).all() and np.isfinite(one).mean() > 0.5
 
 
-def test_seen_asks_whether_any_channel_that_is_looked_at_has_a_value():
-    features, (a, b) = SETS[3], (np.float32(1.0), np.float32(np.nan))
-    rows = np.array([[a, a, a, a], [a, b, b, b], [b, a, b, b], [b, b, b, b]], np.float32)
-    assert features.seen(frame({"P": rows}, contract(3))).tolist() == [True, False, True, False]
-    present = features_present(features, rows)
-    assert present.tolist() == [True, False, True, False], "the graph says the same"
+def test_seen_asks_whether_any_channel_has_a_score():
+    a, b = np.float32(50.0), np.float32(np.nan)
+    rows = np.array([[a, a, a, a], [a, b, b, b], [a, b, a, b], [b, a, a, a], [b, b, b, b]], np.float32)
+    for features, told in ((fitted(3, each=False), [True, False, True, False, False]), (SETS[3], [True, False, True, False, False])):
+        assert features.seen(frame({"P": rows}, contract(3))).tolist() == told, "without its regime a reading tells nothing"
+        assert features_present(features, rows, ["P"] * 5).tolist() == told, "the graph says the same"
+    strange = features_present(SETS[3], rows, ["new"] * 5)
+    assert not strange.any() and not SETS[3].seen(frame({"new": rows}, contract(3))).any()
 
 
-def features_present(features: FeatureSet, rows: np.ndarray) -> np.ndarray:
+def features_present(features: FeatureSet, rows: np.ndarray, assets: list[str]) -> np.ndarray:
     """What the step graph holds of the same question, bool [row]."""
     width = len(features.contract_.channels)
     window, fresh = argument(Tensor(np.float32, ("asset", features.rows, width))), argument(Tensor(np.int64, ("asset",)))
     memory = argument(Tensor(np.float64, ("asset", features.slots)))
     present = features.nodes(window, fresh, memory, 1)[3]
-    graph = onnxruntime.InferenceSession(build({"window": window}, {"present": present}).SerializeToString())
+    model = build({"window": window, "memory": memory}, {"present": present}, drop_unused_inputs=True)
+    graph = onnxruntime.InferenceSession(model.SerializeToString())
     windows = np.full((len(rows), features.rows, width), np.float32(1.0))
     windows[:, -1] = rows
-    return graph.run(None, {"window": windows})[0]
+    given = {"window": windows, "memory": features.memory0(assets)}
+    return graph.run(None, {i.name: given[i.name] for i in graph.get_inputs()})[0]

@@ -4,6 +4,7 @@ from functools import cache
 
 import numpy as np
 import onnxruntime
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,6 +12,8 @@ from hypothesis.extra import numpy as hnp
 from spox import Tensor, argument, build
 
 from pmx.alarm.score import score_of
+from pmx.edge.replay import replay_ticks
+from pmx.gate.parity import as_ticks
 from pmx.model.pca import Pca
 from pmx.model.scope import Scoped
 from pmx.pack.fitted import FLEET, RANKS, Fitted, Healthy, _running_mean, smoothed
@@ -153,3 +156,15 @@ def test_verdicts_of_the_task_rul_are_limited():
     asset = small_fleet().tested["asset"].to_numpy()
     verdict = fitted.verdict_of(x, asset, np.zeros(len(x), bool))  # a life has a length, measured or not
     assert verdict.dtype == np.float32 and verdict.min() >= 0 and verdict.max() <= fitted.cap and np.isfinite(verdict).all()
+
+
+@pytest.mark.parametrize("each", [True, False])
+def test_a_tick_whose_regime_is_unknown_has_no_score_on_either_path_and_is_not_taken_for_a_healthy_one(each):
+    watch = small_watch(each)
+    lost = watch.ticks.with_columns(speed=pl.when(pl.col("tick") % 3 != 0).then("speed"))
+    score = watch.fitted.verdict(lost)
+    played = replay_ticks(watch.bundle, as_ticks(lost, watch.history.contract))
+    stepped = np.concatenate(played.outputs["anomaly_score"])
+    unknown = lost["speed"].is_null().to_numpy()
+    assert (np.isnan(score) == unknown).all() and 0.2 < unknown.mean() < 0.5
+    assert np.allclose(stepped, score, rtol=1e-6, equal_nan=True)
