@@ -16,7 +16,7 @@ import numpy as np
 
 from pmx.contract import Contract, DataError
 from pmx.judge import Checked
-from pmx.reading import TOLERANCE, Kept, Sums
+from pmx.reading import TOLERANCE, Kept, Sums, aggregate
 
 
 def tick_of(contract: Contract, time: Any) -> int:
@@ -105,6 +105,41 @@ class Aligner:
             return []
         return self._close(asset, own, own.until)
 
+    def push_block(self, asset: str, time: np.ndarray, values: np.ndarray) -> list[tuple[int, np.ndarray]]:
+        """Takes accepted rows of one asset, in arrival order, and gives what pushing them one after the other gives.
+
+        Args:
+            time: int64 microseconds or float64 in the life unit [row].
+            values: float64 [row, channel].
+        """
+        own = self._open.get(asset)
+        before = time[:1] if own is None else np.array([own.newest], time.dtype)
+        newest = np.maximum.accumulate(np.append(before, time))
+        if len(time) < 2 or (time < newest[:-1] - self._late).any():
+            return [closed for t, v in zip(time.tolist(), values, strict=True) for closed in self.push(asset, t, v)]
+        ticks = _ticks_of(self.contract, time)
+        if own is None:
+            first = tick_of(self.contract, time[0] - self._late)
+            own = self._open[asset] = _Open(time[0], first, int(ticks[0]), len(self.contract.channels))
+        own.newest = newest[-1].item()
+        own.until = tick_of(self.contract, own.newest - self._late)
+        waiting = [(t, v) for k in sorted(k for k in own.rows if k < own.until) for t, v in own.rows.pop(k)]
+        ready = ticks < own.until
+        for tick, t, v in zip(ticks[~ready].tolist(), time[~ready].tolist(), values[~ready], strict=True):
+            own.rows.setdefault(tick, []).append((t, np.array(v, np.float64)))
+        when = np.concatenate([np.array([t for t, _ in waiting], time.dtype), time[ready]])
+        if len(when):
+            table = np.concatenate([np.array([v for _, v in waiting]).reshape(len(waiting), values.shape[1]), values[ready]])
+            order = np.argsort(when, kind="stable")
+            when, table = when[order], table[order]
+            ticks = _ticks_of(self.contract, when)
+            starts = np.flatnonzero(np.append(True, np.diff(ticks) > 0))
+            ends = np.append(starts[1:], len(when)) - 1
+            made = zip(aggregate(self.contract, table, starts), when[starts].tolist(), when[ends].tolist(), strict=True)
+            own.ready = dict(zip(ticks[starts].tolist(), made, strict=True))
+        own.oldest = min((*own.rows, *own.ready), default=own.until)
+        return self._close(asset, own, own.until)
+
     def flush(self, asset: str) -> list[tuple[int, np.ndarray]]:
         """Closes the asset's open ticks, as if a much later one had begun, and forgets the asset: its next row may leave any gap."""
         own = self._open.pop(asset, None)
@@ -113,15 +148,19 @@ class Aligner:
     def _close(self, asset: str, own: _Open, until: int) -> list[tuple[int, np.ndarray]]:
         """Closes all ticks before `until`."""
         closed: list[tuple[int, np.ndarray]] = []
-        for tick in sorted(k for k in own.rows if k < until):
-            rows = own.rows.pop(tick)
+        for tick in sorted(k for k in (*own.rows, *own.ready) if k < until):
+            rows = own.rows.pop(tick, [])
             rows.sort(key=itemgetter(0))
+            value, first, last = own.ready.pop(tick) if tick in own.ready else (None, rows[0][0], rows[-1][0])
             if own.done is not None:
-                self._refuse_gap(asset, own, tick, tick, rows[0][0])
+                self._refuse_gap(asset, own, tick, tick, first)
                 closed += self._sums.absent(own.kept, own.done + 1, tick)
-            closed.append((tick, self._sums.values(own.kept, tick, [values for _, values in rows])))
+            if value is None:
+                closed.append((tick, self._sums.values(own.kept, tick, [values for _, values in rows])))
+            else:
+                closed.append((tick, self._sums.reading(own.kept, tick, value)))
             own.done = own.filled = tick
-            own.last = rows[-1][0]
+            own.last = last
         own.oldest = min(own.rows, default=until)
         if own.done is not None and own.done < until - 1:
             # the asset is silent for longer than a row may be late: its ticks pass without values
@@ -145,6 +184,7 @@ class _Open:
     oldest: int  # the first open tick with rows
     channels: int
     rows: dict[int, list[tuple[Any, np.ndarray]]] = field(default_factory=dict)  # open tick -> its rows
+    ready: dict[int, tuple[np.ndarray, Any, Any]] = field(default_factory=dict)  # tick -> what its rows come to, their first and last time
     done: int | None = None  # the last tick that was closed
     filled: int = 0  # the last closed tick with rows
     last: Any = None  # the time of the newest of them
@@ -174,17 +214,12 @@ class Ticker:
 
     def add(self, checked: Checked) -> None:
         """Takes the next block of rows."""
-        closed: dict[str, list[np.ndarray]] = {}
-        push = self.aligner.push
-        for asset, time, values in zip(checked.asset.tolist(), checked.time.tolist(), checked.values, strict=True):
-            new = push(asset, time, values)
-            if new:
-                self._start.setdefault(asset, new[0][0])
-                closed.setdefault(asset, []).extend([v for _, v in new])
-            elif asset not in self._parts:
-                self._parts[asset] = []
-        for asset, values in closed.items():
-            self._parts.setdefault(asset, []).append(np.array(values, np.float32))
+        for asset, rows in _by_asset(checked.asset):
+            parts = self._parts.setdefault(asset, [])
+            closed = self.aligner.push_block(asset, checked.time[rows], checked.values[rows])
+            if closed:
+                self._start.setdefault(asset, closed[0][0])
+                parts.append(np.array([v for _, v in closed], np.float32))
 
     def ticks(self) -> Ticks:
         """All ticks; those that are still open are closed."""
@@ -195,6 +230,22 @@ class Ticker:
                 self._start.setdefault(asset, rest[0][0])
                 self._parts[asset].append(np.array([v for _, v in rest], np.float32))
         return Ticks(assets, np.array([self._start[a] for a in assets], np.int64), [np.concatenate(self._parts[a]) for a in assets])
+
+
+def _by_asset(asset: np.ndarray) -> list[tuple[str, np.ndarray]]:
+    """Each asset with the positions of its rows, in their order."""
+    edges = np.flatnonzero(np.append(asset[:1] == asset[:1], asset[1:] != asset[:-1])).tolist()
+    runs: dict[str, list[np.ndarray]] = {}
+    for begin, end in zip(edges, [*edges[1:], len(asset)], strict=False):  # without rows there is no edge
+        runs.setdefault(asset[begin], []).append(np.arange(begin, end))
+    return [(name, np.concatenate(parts)) for name, parts in runs.items()]
+
+
+def _ticks_of(contract: Contract, time: np.ndarray) -> np.ndarray:
+    """`tick_of` of many times, int64 [row]."""
+    if contract.clock == "calendar":
+        return -(-time // contract.tick_us)
+    return np.ceil(time / contract.tick - TOLERANCE).astype(np.int64)
 
 
 def align(contract: Contract, checked: Checked) -> Ticks:

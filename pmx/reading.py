@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from pmx.contract import Contract
+from pmx.contract import ALIGNS, Contract
 
 # In ticks. Times on the life clock are decimal fractions that float64 rounds: 0.07 / 0.01 is 7.000000000000001, which must
 # not fall into tick 8. Beyond some four million ticks float64 rounds more coarsely than this: there, let the tick be 1.
@@ -67,7 +67,12 @@ class Sums:
         """The reading of a tick, float32 [channel], NaN = missing, from its rows float64 [channel] in the order of their times."""
         if self._plain:
             return (rows[0] if len(rows) == 1 else _last(np.array(rows))).astype(np.float32)
-        value = self._aggregate(rows)
+        return self.reading(kept, tick, self._aggregate(rows))
+
+    def reading(self, kept: Kept, tick: int, value: np.ndarray) -> np.ndarray:
+        """The same from what the tick's values come to, float64 [channel], as `aggregate` gives it; it may be overwritten."""
+        if self._plain:
+            return value.astype(np.float32)
         if len(self._counters):
             self._increase(kept, tick, value)
         if len(self._held):
@@ -124,6 +129,40 @@ class Sums:
             rounded = value.astype(np.float32)
         rounded[np.isinf(rounded)] = np.nan  # a sum that float32 cannot hold
         return rounded
+
+
+def aggregate(contract: Contract, values: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """What the values of many ticks come to, float64 [tick, channel], before counters are differenced and values held.
+
+    The same numbers as one tick after the other: sums are added in the order of the rows.
+
+    Args:
+        values: float64 [row, channel], NaN = missing, by tick and then by time.
+        starts: int [tick], the first row of each tick, ascending from 0.
+    """
+    size = np.diff(np.append(starts, len(values)))
+    kinds = {kind: np.array([k for k, c in enumerate(contract.channels) if c.align == kind], np.int64) for kind in ALIGNS}
+    made = np.full((len(starts), values.shape[1]), np.nan)
+    added = np.append(kinds["mean"], kinds["sum"])
+    total, count = np.zeros((len(starts), len(added))), np.zeros((len(starts), len(added)), np.int64)
+    for j in range(int(size.max(initial=0))):  # the j-th row of every tick that has one
+        on = np.flatnonzero(size > j)
+        row = values[starts[on] + j]
+        if len(kinds["last"]):
+            own = row[:, kinds["last"]]
+            made[np.ix_(on, kinds["last"])] = np.where(np.isnan(own), made[np.ix_(on, kinds["last"])], own)
+        if len(kinds["max"]):
+            made[np.ix_(on, kinds["max"])] = np.fmax(made[np.ix_(on, kinds["max"])], row[:, kinds["max"]])
+        if len(added):
+            own = row[:, added]
+            there = ~np.isnan(own)
+            total[on] += np.where(there, own, 0.0)
+            count[on] += there
+    mean = np.arange(len(added)) < len(kinds["mean"])
+    total[:, mean] /= np.maximum(count, 1)[:, mean]
+    made[:, added] = np.where(count > 0, total, np.nan)
+    made[:, np.append(added, kinds["max"])] += 0.0  # no order and no missing value shows in the sign of zero
+    return made
 
 
 def _last(table: np.ndarray) -> np.ndarray:

@@ -159,7 +159,7 @@ def _missing(plan: Plan) -> list[str]:
     found = {s.sentinel for s in plan.channels.values() if s.sentinel is not None}
     columns = [plan.layout.value] if plan.layout.value else list(plan.layout.signals)
     texts = {f"{s:.{d}f}".replace(".", plan.sheet.decimal) for s in found for d in range(4)}
-    return sorted(t for t in texts if any((plan.sheet.frame[c] == t).any() for c in columns if c))
+    return sorted(t for t in texts if any((plan.sheet.text(c) == t).any() for c in columns if c))
 
 
 def _channels(page: Page, plan: Plan) -> None:

@@ -29,6 +29,7 @@ FORMATS = (
 )
 ENOUGH = 0.9  # share of the cells that a format must read
 _iso = re.compile(TIME).fullmatch
+_number = re.compile(r"[+-]?[0-9]{1,7}(?:[.,][0-9]*)?(?:[eE][+-]?[0-9]+)?").fullmatch  # too short for a date without marks
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ def guess_time(cells: Sequence[str]) -> Written | None:
         return Written(
             None, len(iso) / len(cells), zoned=sum(c[-1] == "Z" or bool(m["sign"]) for c, m in ((m[0], m) for m in iso)) > len(iso) / 2
         )
+    if sum(bool(_number(c)) for c in cells) > (1 - ENOUGH) * len(cells):
+        return None
     found = [(share, f) for f in FORMATS if (share := _share(cells, f)) >= ENOUGH]
     if not found:
         return _epoch(cells)

@@ -90,7 +90,9 @@ def significant(value: float, digits: int = 4) -> float:
     return float(f"{value:.{digits}g}")
 
 
-def find_grid(signals: Sequence[Signal], rows: pl.DataFrame, written: Written | None, life_name: str) -> Grid:
+def find_grid(
+    signals: Sequence[Signal], rows: pl.DataFrame, written: Written | None, life_name: str, ends: pl.DataFrame | None = None
+) -> Grid:
     """The grid of a record: a typical signal has a value in each tick, the longest history about 30,000 ticks at most.
 
     Args:
@@ -98,17 +100,20 @@ def find_grid(signals: Sequence[Signal], rows: pl.DataFrame, written: Written | 
         rows: `asset` and `time`, in file order.
         written: how the times are written; None = numbers in the life unit.
         life_name: the header of a column of such numbers.
+        ends: `begin` and `end` of each asset; None = as in `rows`.
     """
     gaps = [g for s in signals for g in s.gaps if g > 0]
     sampling = median(gaps) if gaps else None
-    spans = rows.group_by("asset").agg(span=pl.col("time").max() - pl.col("time").min())["span"].drop_nulls()
+    if ends is None:
+        ends = rows.drop_nulls().group_by("asset").agg(begin=pl.col("time").min(), end=pl.col("time").max())
+    spans = ends["end"] - ends["begin"]
     if written is None:
         unit = {"cycles": "cycle", "hours": "h", "seconds": "s", "t": "s", "time": "s", "timecycles": "cycle"}.get(life_name, life_name)
         tick = significant(sampling or 1.0)
         regular = significant(sampling) if sampling else None
         return Grid("life", unit, tick, regular, 0.0, "UTC", "", True, max([tick, *spans.to_list()]))
     lengths = [s.total_seconds() for s in spans] or [0.0]
-    first, last = rows["time"].min(), rows["time"].max()
+    first, last = ends["begin"].min(), ends["end"].max()
     assert isinstance(first, datetime) and isinstance(last, datetime)
     together = median(lengths) >= 0.5 * (last - first).total_seconds()
     longest = max(lengths)

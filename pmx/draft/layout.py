@@ -106,7 +106,7 @@ def find_layout(sheet: Sheet, plant: str) -> Layout:
     time, written = find_time(sheet)
     hour = find_hour(sheet) if written and written.days_only else None
     if hour:
-        both = (sheet.frame[time] + " " + sheet.frame[hour]).drop_nulls()
+        both = (sheet.text(time) + " " + sheet.text(hour)).drop_nulls()
         written = guess_time(both.gather_every(max(1, len(both) // 200)).to_list()) or written
     left = [c for c in sheet.columns if c not in (time, hour)]
     shares = {c: sheet.share_of_numbers(c) for c in left}
@@ -183,7 +183,7 @@ def _long_layout(sheet: Sheet, plant: str, so_far: Layout, text: list[str], dist
     asset = next((c for c in others if c != unit and _names_asset(c)), None)
     pattern = single = None
     why = {"layout": f"one value a row: {shown(tag)} names the signal, {shown(value)} holds the number"}
-    tags = sorted(set(sheet.frame[tag].drop_nulls().to_list()))
+    tags = sheet.text(tag).drop_nulls().unique().sort().to_list()
     if asset is None:
         pattern = tag_pattern(tags)
         if pattern:
@@ -273,7 +273,7 @@ def _counts_rows(values: pl.Series) -> bool:
 def good_codes(sheet: Sheet, column: str) -> tuple[list[str], str]:
     """The quality codes that count, and why; OPC's good codes are 192 to 255."""
     codes = {
-        c: n for c, n in sheet.frame.group_by(column).len().sort(["len", column], descending=[True, False]).iter_rows() if c is not None
+        c: n for c, n in sheet.text(column).drop_nulls().value_counts().sort("count", column, descending=[True, False]).iter_rows()
     }
     good = [c for c in codes if folded(c) in GOOD or (c.isdigit() and 192 <= int(c) <= 255)]
     told = ", ".join(f"{shown(c)} {n}x" for c, n in list(codes.items())[:6])
@@ -287,13 +287,13 @@ def good_codes(sheet: Sheet, column: str) -> tuple[list[str], str]:
 def asset_names(sheet: Sheet, layout: Layout) -> pl.Series:
     """The raw name of each row's asset, String [row]."""
     if layout.asset:
-        return sheet.frame[layout.asset].alias("asset")
+        return sheet.text(layout.asset).alias("asset")
     if layout.single:
         return pl.Series("asset", [layout.single]).new_from_index(0, sheet.frame.height)
     if layout.pattern and layout.tag:
-        pairs = {t: re.fullmatch(layout.pattern, t) for t in sheet.frame[layout.tag].unique().drop_nulls().to_list()}
+        pairs = {t: re.fullmatch(layout.pattern, t) for t in sheet.text(layout.tag).unique().drop_nulls().to_list()}
         return (
-            sheet.frame[layout.tag]
+            sheet.text(layout.tag)
             .replace_strict({t: m["asset"] for t, m in pairs.items() if m}, default=None, return_dtype=pl.String)
             .alias("asset")
         )

@@ -14,7 +14,7 @@ from pmx.draft.join import Joined, join
 from pmx.draft.layout import Layout, find_layout, good_codes
 from pmx.draft.orders import Orders, find_orders
 from pmx.draft.sheet import Sheet, read_sheet
-from pmx.draft.signal import Signal, signals, timed
+from pmx.draft.signal import Signal, ends, signals, timed
 from pmx.draft.words import channel_names, folded, has_word
 
 ENOUGH = 20  # failures, below which no life is predicted
@@ -127,25 +127,25 @@ def make_plan(plant: str, readings: Sequence[Path], orders: Sequence[Path]) -> P
         told = shown(", ".join(f"{s.tag} ({unused[s.tag]})" for s in found), 160)
         raise DataError(f"Cannot read {readings[0]}: no signal varies: {told} -> check the decimal sign and the columns")
     channels = dict(zip(channel_names(s.name for s in kept), kept, strict=True))
-    grid = find_grid(kept, rows, layout.written, folded(layout.time))
-    assets = tuple(sorted(rows["asset"].drop_nulls().unique().to_list()))
-    work = _work(read_sheet(orders), assets, rows) if orders else None
+    watched = ends(sheet, layout, rows)
+    grid = find_grid(kept, rows, layout.written, folded(layout.time), watched)
+    assets = tuple(watched["asset"])
+    work = _work(read_sheet(orders).as_text(), assets, watched) if orders else None
     repeated = 0.0 if layout.long else 1 - rows.drop_nulls().n_unique() / max(1, rows.drop_nulls().height)
     so_far = Plan(plant, sheet, layout, grid, channels, unused, assets, good, _running(channels, len(assets)), work, ())
     return Plan(**{**vars(so_far), "questions": (*_repeated(repeated, layout), *_questions(so_far))})
 
 
-def _work(sheet: Sheet, assets: Sequence[str], rows: pl.DataFrame) -> Work:
+def _work(sheet: Sheet, assets: Sequence[str], watched: pl.DataFrame) -> Work:
     orders = find_orders(sheet)
     joined = join(sheet, orders, assets)
     events = orders.events(sheet)
     asset = pl.Series("asset", joined.asset, dtype=pl.String).gather(events["order"])
     events = events.select(asset, "time", "event")
-    if rows.schema["time"] != pl.Datetime("us"):
+    if watched.schema["begin"] != pl.Datetime("us"):
         return Work(sheet, orders, joined, events.with_columns(inside=pl.lit(False)))
-    seen = rows.drop_nulls().group_by("asset").agg(begin=pl.col("time").min(), end=pl.col("time").max())
     inside = pl.col("time").is_between("begin", pl.col("end").dt.offset_by("1d")).fill_null(False)
-    events = events.join(seen, on="asset", how="left", maintain_order="left").with_columns(inside=inside).drop("begin", "end")
+    events = events.join(watched, on="asset", how="left", maintain_order="left").with_columns(inside=inside).drop("begin", "end")
     return Work(sheet, orders, joined, events)
 
 

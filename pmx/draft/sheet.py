@@ -1,4 +1,4 @@
-"""Raw files to one sample of text cells: encoding, separator and decimal mark are guessed, large files are read in blocks."""
+"""Raw files to one sample of cells: encoding, separator and decimal mark are guessed, large files are read in blocks."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ import io
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
+import polars.selectors as cs
 
 from pmx.contract import DataError, shown
 
 SUFFIXES = (".csv", ".txt", ".tsv", ".parquet")
 SEPARATORS = (";", "\t", "|", ",")
-FILE = "\x00file"  # a column name that no header can have
+FILE, SLICE = "\x00file", "\x00slice"  # column names that no header can have
 BUDGET = 160_000_000  # bytes of text that are looked at, over all files
 BLOCKS = 16  # of a file beyond its share of the budget, evenly spaced from head to tail
-CELLS = 30_000_000  # of Parquet files
+CELLS = 8_000_000  # of Parquet files
+SLICES, LEAST = 32, 250  # of a Parquet file beyond its share of the cells; and the rows that a slice should have
 
 COMMA = re.compile(r"[+-]?(?:[0-9]+|[0-9]{1,3}(?:[.' ][0-9]{3})+),[0-9]+(?:[eE][+-]?[0-9]+)?")
 POINT = re.compile(r"[+-]?(?:[0-9]+|[0-9]{1,3}(?:,[0-9]{3})+)\.[0-9]+(?:[eE][+-]?[0-9]+)?")
@@ -34,11 +36,12 @@ NUMERIC = {
 
 @dataclass(frozen=True)
 class Sheet:
-    """Text cells of files with one dialect, stripped, empty = null.
+    """Cells of files with one dialect: text, stripped, empty = null; numbers and booleans of Parquet files are numbers, NaN = null.
 
     Attributes:
         files: where the cells came from.
-        frame: one String column per header, and `FILE` with the file's stem.
+        frame: one column per header, `FILE` with the file's stem, and `SLICE`: rows of one number stand together in their file, and
+            files that were read whole have 0.
         encoding, separator, decimal: the dialect; of Parquet files None, None and `.`.
         header: the line that names the columns, 1 = the first.
         whole: whether every row was read, not a sample.
@@ -60,15 +63,25 @@ class Sheet:
 
     @property
     def columns(self) -> list[str]:
-        return [c for c in self.frame.columns if c != FILE]
+        return [c for c in self.frame.columns if c not in (FILE, SLICE)]
+
+    def as_text(self) -> Sheet:
+        """The same with all cells as text."""
+        return replace(self, frame=self.frame.with_columns(pl.exclude(FILE, SLICE).cast(pl.String)))
+
+    def text(self, column: str) -> pl.Series:
+        """A column as String."""
+        return self.frame[column].cast(pl.String)
 
     def cells(self, column: str, most: int = 500) -> list[str]:
         """Filled cells of a column, evenly spaced from its first to its last."""
         filled = self.frame[column].drop_nulls()
-        return filled.gather_every(max(1, len(filled) // most)).to_list()
+        return filled.gather_every(max(1, len(filled) // most)).cast(pl.String).to_list()
 
     def share_of_numbers(self, column: str) -> float:
         """Share of a column's filled cells that are numbers in the sheet's dialect."""
+        if self.frame.schema[column].is_numeric():
+            return 1.0 if self.frame[column].count() else 0.0
         cells = pl.Series(self.cells(column), dtype=pl.String)
         return float(cells.str.contains(NUMERIC[self.decimal]).mean() or 0.0) if len(cells) else 0.0  # type: ignore[arg-type]
 
@@ -78,7 +91,10 @@ class Sheet:
 
 
 def numbers(cells: pl.Series, decimal: str) -> pl.Series:
-    """Text cells as Float64, thousands marks dropped; what is no number is null."""
+    """Cells as Float64, thousands marks dropped; what is no number is null."""
+    if cells.dtype.is_numeric():
+        value = cells.cast(pl.Float64)
+        return value if value.is_finite().all() else value.set(value.is_nan() | value.is_infinite(), None)
     text = cells.str.replace_all(",", "") if decimal == "." else cells.str.replace_all(".", "", literal=True).str.replace(",", ".")
     value = text.cast(pl.Float64, strict=False)
     return value.set(value.is_nan() | value.is_infinite(), None)
@@ -128,35 +144,42 @@ def read_sheet(files: Sequence[Path]) -> Sheet:
 
 
 def _parquet(files: Sequence[Path]) -> Sheet:
-    frames, whole = [], True
+    frames, slices = [], 0
     for file in files:
         try:
-            lazy = pl.scan_parquet(file)
+            lazy = pl.scan_parquet(file, glob=False)
             schema, height = lazy.collect_schema(), lazy.select(pl.len()).collect().item()
+            lazy = lazy.select(_plain(n, t) for n, t in schema.items())
+            most = max(1000, CELLS // max(1, len(schema)) // len(files))
+            # Whole slices, not every n-th row: the distances between readings are measured too.
+            many = min(SLICES, most // LEAST) if height > most else 0
+            part = most // max(1, many)
+            starts = [int(i * (height - part) / (many - 1)) for i in range(many)]
+            found = pl.collect_all([lazy.slice(s, part) for s in starts] or [lazy])
         except (pl.exceptions.PolarsError, OSError) as error:
             raise DataError(f"Cannot read {file}: tried as Parquet, {str(error).splitlines()[0]} -> export the file again") from error
-        most = max(1000, CELLS // max(1, len(schema)) // len(files))
-        if height > most:
-            whole, part = False, most // BLOCKS
-            starts = [int(i * (height - part) / (BLOCKS - 1)) for i in range(BLOCKS)]
-            frame = pl.concat([lazy.slice(s, part).collect() for s in starts])
-        else:
-            frame = lazy.collect()
-        frames.append(frame.select(_as_text(n, t) for n, t in schema.items()).with_columns(pl.lit(file.stem).alias(FILE)))
-    return Sheet(tuple(files), _stripped(pl.concat(frames, how="diagonal")), None, None, ".", 1, whole, ())
+        frames += [_marked(f, file, slices + i + 1 if many else 0) for i, f in enumerate(found)]
+        slices += many
+    return Sheet(tuple(files), _stripped(pl.concat(frames, how="diagonal_relaxed")), None, None, ".", 1, not slices, ())
 
 
-def _as_text(name: str, kind: pl.DataType) -> pl.Expr:
+def _marked(frame: pl.DataFrame, file: Path, at: int) -> pl.DataFrame:
+    return frame.with_columns(pl.lit(file.stem).alias(FILE), pl.lit(at, pl.Int32).alias(SLICE))
+
+
+def _plain(name: str, kind: pl.DataType) -> pl.Expr:
+    """Numbers as they are, everything else as text."""
+    column = pl.col(name)
     if isinstance(kind, pl.Datetime):
-        column = pl.col(name).cast(pl.Datetime("us", kind.time_zone))
-        return (
-            column.dt.convert_time_zone("UTC").dt.to_string("%Y-%m-%dT%H:%M:%S%.6fZ")
-            if kind.time_zone
-            else column.dt.to_string("%Y-%m-%dT%H:%M:%S%.6f")
-        ).alias(name)
+        column = column.cast(pl.Datetime("us", kind.time_zone))
+        if kind.time_zone:
+            return column.dt.convert_time_zone("UTC").dt.to_string("%Y-%m-%dT%H:%M:%S%.6fZ").alias(name)
+        return column.dt.to_string("%Y-%m-%dT%H:%M:%S%.6f")
+    if kind.is_float():
+        return column.fill_nan(None)
     if kind == pl.Boolean:
-        return pl.col(name).cast(pl.Int8).cast(pl.String)
-    return pl.col(name).cast(pl.String, strict=False)
+        return column.cast(pl.Int8)
+    return column if kind.is_integer() else column.cast(pl.Float64) if kind.is_numeric() else column.cast(pl.String, strict=False)
 
 
 # ---- text
@@ -177,7 +200,7 @@ def _text(files: Sequence[Path]) -> Sheet:
         told = ", ".join(f"{f.name} {s!r} in line {at}" for f, (s, at) in list(separators.items())[:4])
         raise DataError(f"Cannot read {len(files)} files: their separators or headers differ ({told}) -> draft a card for each kind")
     separator, header = separators[files[0]]
-    frames = [_parsed(file, text, separator, header) for file, text in texts.items()]
+    frames = [_parsed(file, text, separator, header, i * BLOCKS) for i, (file, text) in enumerate(texts.items())]
     notes = [f"the header stands in line {header}; the lines above are left out"] if header > 1 else []
     if len({tuple(f.columns) for f in frames}) > 1:
         notes.append("the files differ in their columns; a card reads one set: check `unused`")
@@ -270,7 +293,7 @@ def _separator(file: Path, text: str) -> tuple[str, int]:
     return best, text.splitlines().index(lines[at]) + 1
 
 
-def _parsed(file: Path, texts: list[str], separator: str, header: int) -> pl.DataFrame:
+def _parsed(file: Path, texts: list[str], separator: str, header: int, before: int) -> pl.DataFrame:
     for _ in range(header - 1):
         texts[0] = texts[0].partition("\n")[2]
     head = texts[0].partition("\n")[0].rstrip("\r")
@@ -278,13 +301,15 @@ def _parsed(file: Path, texts: list[str], separator: str, header: int) -> pl.Dat
     twice = [n for n, times in Counter(filter(None, names)).items() if times > 1]
     if twice:
         raise DataError(f"Cannot read {file}: the header has {shown(', '.join(map(repr, twice)), 80)} twice -> rename one of them")
-    frames = [pl.DataFrame(schema=dict.fromkeys(map(str, range(len(names))), pl.String))]
+    columns = list(map(str, range(len(names))))
+    frames = [_marked(pl.DataFrame(schema=dict.fromkeys(columns, pl.String)), file, 0)]
     for i, text in enumerate(texts):
         body = text.partition("\n")[2] if i == 0 else text
         if body.strip():
-            frames.append(_cells(file, separator.join(frames[0].columns) + "\n" + body, separator))
+            cells = _cells(file, separator.join(columns) + "\n" + body, separator)
+            frames.append(_marked(cells, file, before + i + 1 if len(texts) > 1 else 0))
     named = {str(i): n for i, n in enumerate(names) if n}  # a column without a name cannot be asked for
-    return pl.concat(frames).select(list(named)).rename(named).with_columns(pl.lit(file.stem).alias(FILE))
+    return pl.concat(frames).select(*named, FILE, SLICE).rename(named)
 
 
 def _cells(file: Path, text: str, separator: str) -> pl.DataFrame:
@@ -299,12 +324,13 @@ def _cells(file: Path, text: str, separator: str) -> pl.DataFrame:
 
 
 def _stripped(frame: pl.DataFrame) -> pl.DataFrame:
-    text = pl.all().exclude(FILE).str.strip_chars(" \t\r\u00a0")
-    return frame.with_columns(text).with_columns(pl.all().exclude(FILE).replace("", None))
+    text = cs.string().exclude(FILE)
+    stripped = text.str.strip_chars(" \t\r\u00a0")
+    return frame.with_columns(pl.when(stripped != "").then(stripped))
 
 
 def _decimal(frame: pl.DataFrame, separator: str) -> str:
-    rows = frame.drop(FILE).gather_every(max(1, frame.height // 1000))
+    rows = frame.drop(FILE, SLICE).gather_every(max(1, frame.height // 1000))
     cells = [c for column in rows.iter_columns() for c in column.drop_nulls().to_list()]
     comma, point = ([c for c in cells if mark.fullmatch(c)] for mark in (COMMA, POINT))
     if not comma:

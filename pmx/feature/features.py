@@ -84,7 +84,15 @@ class FeatureSet:
         return start
 
     def seen(self, ticks: pl.DataFrame) -> np.ndarray:
-        """Whether a tick has the score of any channel, bool [row]: not where all are missing, or the setting that names their regime."""
+        """Whether a tick has the reading of any channel that the features look at, bool [row]."""
+        return (
+            ticks.select(pl.any_horizontal(pl.col(self.channels_).is_not_null() & pl.col(self.channels_).is_not_nan()))
+            .to_series()
+            .to_numpy()
+        )
+
+    def scored(self, ticks: pl.DataFrame) -> np.ndarray:
+        """Whether a tick has the score of any channel, bool [row]: not where the setting that names its regime is missing."""
         scores = self.normalise_.scores(ticks)
         return scores.select(pl.any_horizontal(pl.col(self.channels_).is_not_null())).to_series().to_numpy()
 

@@ -85,7 +85,7 @@ class Fitted:
 
     def verdict(self, ticks: pl.DataFrame) -> np.ndarray:
         """That output offline, float32 [row], of ticks; each asset's must be complete and in order."""
-        return self.verdict_of(self.table(ticks), ticks["asset"].to_numpy(), self.features.seen(ticks))
+        return self.verdict_of(self.table(ticks), ticks["asset"].to_numpy(), self.features.scored(ticks))
 
     def verdict_of(self, x: np.ndarray, asset: np.ndarray, seen: np.ndarray) -> np.ndarray:
         """The same from features float32 [row, feature], their assets and whether the tick has a score of any channel, bool [row]."""

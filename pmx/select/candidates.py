@@ -70,7 +70,8 @@ def out_of_fold(
 ) -> dict[str, np.ndarray]:
     """Scores of every training tick by a model that did not see its fold, float64 [row] per candidate; NaN where no fold predicts.
 
-    The normalisation is fitted inside each fold too. A tick without any reading is not fitted on, and has no anomaly score.
+    The normalisation is fitted inside each fold too. A tick without any reading is not fitted on, and has no anomaly score; nor is one
+    whose regime is unknown, in the task `anomaly`.
     """
     task = task_of(models, features)
     training.usable(task, protocol)  # refused here, before anything is fitted
@@ -79,7 +80,7 @@ def out_of_fold(
     for i, (fit, validate) in enumerate(folds):
         rows, target = training.fold(fit, validate, task, protocol)
         fitted_features = features.fit(training.ticks.filter(pl.Series(fit)), training.contract, training.each)
-        seen = fitted_features.seen(training.ticks)
+        seen = fitted_features.scored(training.ticks) if task == "anomaly" else fitted_features.seen(training.ticks)
         rows = rows & seen
         if not rows.any():
             raise DataError(
@@ -176,7 +177,7 @@ def refit(trial: Trial, features: FeatureSet, training: Training, protocol: Prot
     """The trial's model on the whole training part."""
     usable, target = training.usable(trial.model.task, protocol)
     fitted_features = features.fit(training.ticks.filter(pl.Series(training.fits)), training.contract, training.each)
-    usable = usable & fitted_features.seen(training.ticks)
+    usable = usable & (fitted_features.scored if trial.model.task == "anomaly" else fitted_features.seen)(training.ticks)
     model = Scoped.fit(trial.model, fitted_features.table(training.ticks)[usable], target[usable], training.asset[usable], training.each)
     used = pl.concat([fitted_features.fitted_on_, training.ticks.filter(pl.Series(usable)).select("asset", "tick")]).unique()
     return Fitted(trial.name, fitted_features, model, protocol.cap, trial.healthy, used)

@@ -1,12 +1,15 @@
-"""Alignment of large histories in Polars, equal to `pmx.align.Aligner` tick for tick."""
+"""Alignment of large histories in Polars and numpy, equal to `pmx.align.Aligner` tick for tick."""
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
 
 from pmx.align import gap_message
 from pmx.contract import Channel, Contract, DataError
-from pmx.reading import TOLERANCE, hold_ticks
+from pmx.reading import TOLERANCE, aggregate, hold_ticks
+
+TICKS = 20_000  # that are summed up at a time
 
 
 def to_ticks(readings: pl.DataFrame, contract: Contract) -> pl.DataFrame:
@@ -39,16 +42,21 @@ def to_ticks(readings: pl.DataFrame, contract: Contract) -> pl.DataFrame:
 
 def _one_row_a_tick(table: pl.DataFrame, contract: Contract) -> pl.DataFrame:
     """`asset`, `tick`, the channels' aggregated values (Float64), `first` and `last` time; sorted by asset and tick."""
-    if not table.select(pl.struct("asset", "tick").is_duplicated().any()).item():
-        single = [_single(c).alias(c.name) for c in contract.channels]
-        sums = table.lazy().select("asset", "tick", *single, first="time", last="time")
-    else:
-        sums = (
-            table.lazy()
-            .group_by("asset", "tick")
-            .agg(*(_aggregate(c).alias(c.name) for c in contract.channels), first=pl.col("time").first(), last=pl.col("time").last())
-        )
-    return sums.sort("asset", "tick").collect()
+    table = table.sort("asset", "tick", maintain_order=True)
+    begins = (pl.col("asset") != pl.col("asset").shift()) | (pl.col("tick") != pl.col("tick").shift())
+    starts = table.select(begins.fill_null(True).arg_true()).to_series().to_numpy()
+    if len(starts) == len(table):
+        return table.select("asset", "tick", *(_single(c).alias(c.name) for c in contract.channels), first="time", last="time")
+    ends = np.append(starts[1:], len(table)) - 1
+    place = table.select("asset", "tick", first="time")[starts].with_columns(last=table["time"][ends])
+    parts = []
+    for begin in range(0, len(starts), TICKS):  # in slices, since every row is copied once
+        own = starts[begin : begin + TICKS]
+        rows = table[int(own[0]) : int(ends[min(begin + TICKS, len(starts)) - 1]) + 1]
+        values = rows.select(pl.col(contract.names).cast(pl.Float64)).to_numpy()
+        made = aggregate(contract, np.ascontiguousarray(values), own - own[0])
+        parts.append(pl.DataFrame(made, schema=contract.names))
+    return place.hstack(pl.concat(parts).fill_nan(None)).select("asset", "tick", *contract.names, "first", "last")
 
 
 def _single(channel: Channel) -> pl.Expr:
@@ -59,17 +67,6 @@ def _single(channel: Channel) -> pl.Expr:
 def _positive(value: pl.Expr) -> pl.Expr:
     """-0.0 as 0.0, which Polars does not make of `value + 0.0`."""
     return pl.when(value == 0).then(0.0).otherwise(value)
-
-
-def _aggregate(channel: Channel) -> pl.Expr:
-    """What a tick keeps of a channel's values, in float64 as on the device."""
-    value = pl.col(channel.name).fill_nan(None).drop_nulls()
-    if channel.align == "last":
-        return value.last()
-    if channel.align == "max":
-        return _positive(value.max())
-    total = _positive(value.cum_sum().last())  # one after the other: sum() adds in another order
-    return total if channel.align == "sum" else total / value.len()
 
 
 def _refuse_gaps(ticks: pl.DataFrame, contract: Contract) -> None:

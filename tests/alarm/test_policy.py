@@ -10,7 +10,7 @@ from pmx.alarm.score import score_of
 from pmx.alarm.state import alarms
 from pmx.contract import UsageError
 
-RATIOS = st.lists(st.floats(0.0, 5.0), min_size=1, max_size=60).map(lambda r: np.sort([*r, max(max(r), 0.01)]))
+RATIOS = st.lists(st.floats(0.0, 50.0), min_size=1, max_size=60).map(lambda r: np.sort([*r, max(max(r), 0.01)]))
 MARGINS = st.floats(0.05, 50.0)
 
 

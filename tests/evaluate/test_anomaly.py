@@ -8,6 +8,7 @@ from sklearn.metrics import average_precision_score, f1_score
 
 from pmx.evaluate.anomaly import point_metrics
 from pmx.evaluate.protocol import Protocol, Truth
+from tests.lives import single
 
 PROTOCOL = Protocol(cap=10, horizon=10, lead=0, draws=20)
 
@@ -16,7 +17,7 @@ def labelled(*episodes: list[tuple[float, float]], begins: float = 0.0, faults: 
     n = len(episodes)
     spans = [np.array(e, np.float64).reshape(-1, 2) for e in episodes]
     names = faults or [["fault"] * len(e) for e in episodes]
-    return Truth([f"P{i}" for i in range(n)], np.full(n, np.nan), np.full(n, 1e3), np.full(n, begins), np.zeros(n), spans, names)
+    return single([f"P{i}" for i in range(n)], np.full(n, np.nan), np.full(n, 1e3), np.full(n, begins), np.zeros(n), spans, names)
 
 
 def points(score, real: Truth, limit: float = 0.5, first: int = 0) -> dict[str, float]:
@@ -88,14 +89,14 @@ def test_the_ap_of_a_random_score_is_near_the_prevalence():
 
 
 def test_readings_shortly_before_a_failure_are_the_anomalous_ones_where_nobody_labelled_any():
-    real = Truth(["A", "B"], np.array([99.0, np.nan]), np.array([99.0, 99.0]), np.zeros(2), np.zeros(2))
+    real = single(["A", "B"], np.array([99.0, np.nan]), np.array([99.0, 99.0]), np.zeros(2), np.zeros(2))
     score = [(np.arange(100) >= 89).astype(float), np.ones(100)]
     found = points(score, real)
-    assert found["mar"] == 0 and found["far"] == pytest.approx(89 / (89 + 89)), "B is normal until 10 before it was lost from sight"
+    assert found["mar"] == 0 and found["far"] == pytest.approx(90 / (90 + 89)), "B is normal until 10 before it was lost from sight"
 
 
 def test_the_horizon_is_in_the_life_unit():
-    real = Truth(["A"], np.array([99.0]), np.array([99.0]), np.zeros(1), np.zeros(1))
+    real = single(["A"], np.array([99.0]), np.array([99.0]), np.zeros(1), np.zeros(1))
     score, tick = [(np.arange(100) >= 94).astype(float)], [np.arange(100)]
     found = point_metrics(score, 0.5, tick, real, PROTOCOL, 2.0)  # 10 hours are 5 ticks of 2
     assert found["f1"][0] == 1.0

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from pmx.contract import UsageError
 from pmx.evaluate.event import count_events
 from pmx.evaluate.protocol import Protocol, Truth
+from tests.lives import failed_at, single
 
 HORIZON, LEAD = 6, 2
 PROTOCOL = Protocol(cap=20, horizon=HORIZON, lead=LEAD, draws=20)
@@ -15,7 +16,7 @@ PROTOCOL = Protocol(cap=20, horizon=HORIZON, lead=LEAD, draws=20)
 
 def truth(failed_at=np.nan, seen=None, begins=0.0, assets=1) -> Truth:
     each = [np.full(assets, float(v)) for v in (failed_at, failed_at if seen is None else seen, begins, begins)]
-    return Truth([f"P{i}" for i in range(assets)], *each)
+    return single([f"P{i}" for i in range(assets)], *each)
 
 
 def counts(standing, real: Truth, first: int = 0, protocol: Protocol = PROTOCOL):
@@ -25,7 +26,7 @@ def counts(standing, real: Truth, first: int = 0, protocol: Protocol = PROTOCOL)
 
 def plain(standing: list[bool], first: int, real: Truth) -> tuple[bool, bool, int, int]:
     """Counted, caught, false and exposure by one look at each tick."""
-    failure, seen, begins = real.failed_at[0], real.seen[0], real.begins[0]
+    failure, seen, begins = failed_at(real)[0], real.seen[0], real.begins[0]
     censored = np.isnan(failure)
     ticks = [(first + i, stands) for i, stands in enumerate(standing) if first + i >= begins]
     span = [(t, stands) for t, stands in ticks if not censored and failure - HORIZON <= t <= failure - LEAD]
@@ -120,7 +121,7 @@ def test_counts_do_not_depend_on_the_tick_length():
     standing = [rng.random(80) < 0.3 for _ in range(6)]
     tick = [np.arange(80)] * 6
     failed = np.array([79.0, np.nan, 60.0, np.nan, 79.5, 90.0])
-    real = Truth(list("ABCDEF"), failed, np.where(np.isnan(failed), 70.0, np.minimum(failed, 79)), np.zeros(6), np.zeros(6))
+    real = single(list("ABCDEF"), failed, np.where(np.isnan(failed), 70.0, np.minimum(failed, 79)), np.zeros(6), np.zeros(6))
     one = count_events(standing, tick, real, Protocol(cap=20, horizon=6, lead=2), 1.0)
     six = count_events(standing, tick, real, Protocol(cap=120, horizon=36, lead=12), 6.0)
     for name in ("counted", "caught", "false", "exposure"):
@@ -129,7 +130,7 @@ def test_counts_do_not_depend_on_the_tick_length():
 
 def labelled(*episodes: tuple[float, float], begins: float = 0.0) -> Truth:
     spans = [np.array(episodes, np.float64).reshape(-1, 2)]
-    return Truth(["P0"], np.array([np.nan]), np.array([1e3]), np.array([begins]), np.zeros(1), spans, [["fault"] * len(episodes)])
+    return single(["P0"], np.array([np.nan]), np.array([1e3]), np.array([begins]), np.zeros(1), spans, [["fault"] * len(episodes)])
 
 
 def plain_episodes(standing: list[bool], episodes: list[tuple[int, int]]) -> tuple[int, int, int, int, int, list[float]]:

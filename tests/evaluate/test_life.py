@@ -7,6 +7,7 @@ import pytest
 
 from pmx.evaluate.life import Lives, life_metrics, nasa
 from pmx.evaluate.protocol import Protocol, Truth
+from tests.lives import single
 
 PROTOCOL = Protocol(cap=125, horizon=30, lead=5, draws=50)
 
@@ -15,7 +16,7 @@ def truth(failed_at, seen=None, begins=0.0) -> Truth:
     failed = np.array(failed_at, float)
     alive = failed if seen is None else np.array(seen, float)
     zero = np.full(len(failed), float(begins))
-    return Truth([f"P{i}" for i in range(len(failed))], failed, alive, zero, zero)
+    return single([f"P{i}" for i in range(len(failed))], failed, alive, zero, zero)
 
 
 def test_nasa_score_by_hand():

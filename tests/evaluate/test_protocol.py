@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pmx.evaluate.protocol import Truth
+from tests.lives import single
 
 TICKS = st.lists(st.integers(0, 40), min_size=1, max_size=25, unique=True).map(lambda t: np.array(sorted(t), np.float64))
 SPANS = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 10)).map(lambda p: (float(p[0]), float(p[0] + p[1]))), max_size=4)
@@ -13,7 +14,7 @@ SPANS = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 10)).map(lambda p:
 def one(failed=np.nan, seen=40.0, begins=0.0, episodes=None) -> Truth:
     labelled = None if episodes is None else [np.array(episodes, np.float64).reshape(-1, 2)]
     names = [] if episodes is None else [["fault"] * len(episodes)]
-    return Truth(["A"], np.array([failed]), np.array([seen]), np.array([begins]), np.array([0.0]), labelled, names)
+    return single(["A"], np.array([failed]), np.array([seen]), np.array([begins]), np.array([0.0]), labelled, names)
 
 
 @given(TICKS, SPANS, st.integers(0, 20), st.floats(0, 30))
@@ -31,10 +32,37 @@ def test_shortly_before_a_failure_and_unknown_where_the_asset_was_lost_from_sigh
     real = one(float(ends) if failed else np.nan, float(ends), float(begins))
     for t, is_wrong in zip(tick, real.anomalous(tick, 0, horizon), strict=True):
         left = ends - t
-        if t < begins or (failed and left < 0) or (not failed and left <= horizon):
+        if t < begins or (failed and left < 0) or (not failed and left < horizon):
             assert np.isnan(is_wrong), "before the test part, after the failure, or too close to the end of what was seen"
         else:
             assert is_wrong == (failed and left <= horizon)
+
+
+@given(
+    TICKS,
+    st.lists(st.integers(0, 40), max_size=3, unique=True),
+    st.lists(st.integers(0, 40), max_size=2, unique=True),
+    st.integers(0, 20),
+    st.integers(0, 15),
+)
+def test_an_asset_with_several_lives_is_anomalous_before_each_failure(tick, failures, replacements, begins, horizon):
+    failed, replaced = sorted(failures), sorted(set(replacements) - set(failures))
+    real = Truth(
+        ["A"], [np.array(failed, float)], [np.array(replaced, float)], np.array([40.0]), np.array([float(begins)]), np.array([0.0])
+    )
+    for t, is_wrong in zip(tick, real.anomalous(tick, 0, horizon), strict=True):
+        coming = sorted((e, e in failed) for e in [*failed, *replaced] if e >= t)
+        fails = bool(coming) and coming[0][1]
+        until = coming[0][0] if coming else 40.0
+        repaired = any(0 < t - f <= horizon for f in failed)
+        if t < begins:
+            assert np.isnan(is_wrong)
+        elif fails and until - t <= horizon:
+            assert is_wrong == 1
+        elif repaired or (not fails and until - t < horizon):
+            assert np.isnan(is_wrong), "just repaired, or nobody knows what would have come"
+        elif not (40 in failed and t > 40):
+            assert is_wrong == 0
 
 
 def test_labels_outweigh_a_failure():
@@ -46,7 +74,7 @@ def test_labels_outweigh_a_failure():
 
 @given(TICKS, SPANS)
 def test_some_assets_keep_what_is_theirs(tick, episodes):
-    both = Truth(
+    both = single(
         ["A", "B"], *(np.zeros(2),) * 4, [np.zeros((0, 2)), np.array(episodes, np.float64).reshape(-1, 2)], [[], ["x"] * len(episodes)]
     )
     few = both.some(np.array([1]))

@@ -6,13 +6,14 @@ import pytest
 from pmx.contract import Channel, Contract
 from pmx.evaluate.protocol import Protocol, Truth
 from pmx.evaluate.report import alarm_table, cell, detection_table, fault_table, life_table, metrics, row, tables_of
+from tests.lives import single
 
 CHANNELS = (Channel("load", "kW"),)
 CYCLES = Contract(CHANNELS, "cycle", "life")
 HOURS = Contract(CHANNELS, "h", "calendar")
 PROTOCOL = Protocol(cap=100, horizon=30, lead=5, draws=20)
 TICK = [np.arange(100)] * 2
-TRUTH = Truth(["A", "B"], np.array([99.0, np.nan]), np.array([99.0, 99.0]), np.zeros(2), np.zeros(2))
+TRUTH = single(["A", "B"], np.array([99.0, np.nan]), np.array([99.0, 99.0]), np.zeros(2), np.zeros(2))
 RUL = [np.clip(99.0 - TICK[0], 0, 100), np.full(100, 100.0)]
 
 
@@ -58,7 +59,7 @@ def test_tables_name_unit_interval_and_blanks():
     assert cell((np.nan,) * 3) == "–" and cell((1.234, 1.0, 2.0), 1) == "1.2 [1.0, 2.0]"
 
 
-LABELLED = Truth(
+LABELLED = single(
     ["A", "B"],
     *(np.full(2, v) for v in (np.nan, 99.0, 0.0, 0.0)),
     [np.array([[60.0, 89.0]]), np.array([[40.0, 59.0]])],
@@ -99,5 +100,5 @@ def test_tables_of_an_anomaly_score_name_episodes_faults_and_every_row():
     assert [line.split()[0] for line in faults.splitlines()[1:]] == ["fault", "seal", "valve"]
     assert all(name in detection and name in alarms for name in ("winner", "cross-fitted", "always alarm"))
     assert "episodes caught" in alarms and "1 of 2" in alarms and "1 of 1" in alarms
-    failures = Truth(["A", "B"], np.array([99.0, np.nan]), np.array([99.0, 99.0]), np.zeros(2), np.zeros(2))
+    failures = single(["A", "B"], np.array([99.0, np.nan]), np.array([99.0, 99.0]), np.zeros(2), np.zeros(2))
     assert fault_table(scored(real=failures)[0]) == "" and "failures caught" in alarm_table(scored(real=failures), HOURS)

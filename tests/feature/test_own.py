@@ -148,14 +148,15 @@ def test_a_fleets_constants_need_no_memory_and_know_every_asset(regimes):
     assert same(one, features.table(frame({"P": made["P"]}, contract(regimes)))).all() and np.isfinite(one).mean() > 0.5
 
 
-def test_seen_asks_whether_any_channel_has_a_score():
+def test_a_tick_without_its_regime_is_seen_and_not_scored():
     a, b = np.float32(50.0), np.float32(np.nan)
     rows = np.array([[a, a, a, a], [a, b, b, b], [a, b, a, b], [b, a, a, a], [b, b, b, b]], np.float32)
     for features, told in ((fitted(3, each=False), [True, False, True, False, False]), (SETS[3], [True, False, True, False, False])):
-        assert features.seen(frame({"P": rows}, contract(3))).tolist() == told, "without its regime a reading tells nothing"
+        assert features.scored(frame({"P": rows}, contract(3))).tolist() == told, "without its regime a reading tells nothing"
+        assert features.seen(frame({"P": rows}, contract(3))).tolist() == [True, False, True, True, False]
         assert features_present(features, rows, ["P"] * 5).tolist() == told, "the graph says the same"
     strange = features_present(SETS[3], rows, ["new"] * 5)
-    assert not strange.any() and not SETS[3].seen(frame({"new": rows}, contract(3))).any()
+    assert not strange.any() and not SETS[3].scored(frame({"new": rows}, contract(3))).any()
 
 
 def features_present(features: FeatureSet, rows: np.ndarray, assets: list[str]) -> np.ndarray:

@@ -14,7 +14,7 @@ from pmx.edge.replay import replay_ticks
 from pmx.feature.features import FeatureSet
 from pmx.feature.kernel import Age, Ewma, TrailingMean
 from pmx.feature.regime import RegimeScore
-from pmx.gate.parity import as_ticks, fixtures, parity
+from pmx.gate.parity import as_ticks, features_by_step, fixtures, parity
 from pmx.model.lightgbm import LightGBM
 from pmx.model.scope import Scoped
 from pmx.pack.core import core_files
@@ -209,3 +209,16 @@ def test_a_head_whose_constants_are_another_assets_is_found():
     swapped = dataclasses.replace(watch.fitted.model, own=own | {first: own[second], second: own[first]})
     found = watched(offline=dataclasses.replace(watch.fitted, model=swapped))
     assert not found.passed and found.figures["bit_equal"] == 1.0 and "asset pump-" in found.culprit
+
+
+def test_planted_histories_have_constants_to_be_compared_under(monkeypatch):
+    compared: dict[str, np.ndarray] = {}
+
+    def spy(fitted, policy, protocol, frame):
+        found = features_by_step(fitted, policy, protocol, frame)
+        compared[str(frame["asset"][0]).split()[0]] = found
+        return found
+
+    monkeypatch.setattr("pmx.gate.parity.features_by_step", spy)
+    assert watched().passed
+    assert np.isfinite(compared["fixture"]).mean() > 0.5, "a comparison of NaN proves nothing"

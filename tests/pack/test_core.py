@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import polars as pl
 import pytest
 
 import pmx.model.lightgbm as lowering
@@ -210,3 +211,12 @@ def test_who_is_beside_it_and_in_which_order_changes_nothing_for_a_known_asset()
     back = replay_ticks(watch.bundle, Ticks(ticks.assets[::-1], ticks.start[::-1], ticks.values[::-1]))
     for one, other in zip(back.outputs["anomaly_score"][::-1], whole.outputs["anomaly_score"], strict=True):
         assert one.tobytes() == other.tobytes()
+
+
+def test_golden_vectors_of_known_assets_lie_around_their_own_constants():
+    features = small_watch().fitted.features
+    golden, names = golden_readings(features, small_watch().history.contract), features.contract_.names
+    for values, asset in zip(golden, small_watch().fitted.assets, strict=False):
+        frame = pl.DataFrame({"asset": asset, **{c: values[:40, i] for i, c in enumerate(names)}})
+        scores = features.normalise_.scores(frame).select(features.channels_).to_numpy()
+        assert np.nanmedian(np.abs(scores)) < 1.5 and np.nanmax(np.abs(scores)) < 10, asset

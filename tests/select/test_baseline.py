@@ -9,6 +9,7 @@ from pmx.evaluate.anomaly import point_metrics
 from pmx.evaluate.event import count_events
 from pmx.evaluate.protocol import Protocol, Truth
 from pmx.select.baseline import detectors
+from tests.lives import single
 
 PROTOCOL = Protocol(cap=20, horizon=20, lead=0, draws=20)
 
@@ -23,7 +24,7 @@ def fleet(assets: int = 6, ticks: int = 400, begins: int = 100) -> tuple[list[np
     start = np.array([float(t[0]) for t in tick])
     spans = [np.array([[at + 200.0, at + 299.0]]) for at in start]
     names = [f"P{i}" for i in range(assets)]
-    return score, tick, Truth(names, np.full(assets, np.nan), start + 1e3, start + begins, start, spans, [["fault"]] * assets)
+    return score, tick, single(names, np.full(assets, np.nan), start + 1e3, start + begins, start, spans, [["fault"]] * assets)
 
 
 def rows_of(score, tick, truth: Truth, limit: float = 0.8, seed: int = 0):

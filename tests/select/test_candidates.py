@@ -9,7 +9,7 @@ import pytest
 from pmx.alarm.policy import KofN
 from pmx.contract import DataError, UsageError
 from pmx.evaluate.protocol import Protocol
-from pmx.select.candidates import Trial, choose, out_of_fold, refit, refit_without_age, task_of, try_out
+from pmx.select.candidates import LEAST_FAILURES, Trial, choose, out_of_fold, refit, refit_without_age, task_of, try_out
 from pmx.select.training import Training
 from pmx.window.label import pseudo_test
 from pmx.window.split import ByAsset, ByTime, Division, Head
@@ -114,10 +114,10 @@ def test_the_best_wins_and_of_equals_the_first(spy, values: list[float], best: i
     assert choose(trials) is trials[best]
 
 
-def test_candidates_share_a_task(spy, anomaly_spy):
-    assert task_of({"a": spy, "b": type(spy)("rul")}) == "rul"
+def test_candidates_share_a_task(spy, anomaly_spy, features):
+    assert task_of({"a": spy, "b": type(spy)("rul")}, features) == "rul"
     with pytest.raises(UsageError, match=r"a \(rul\), b \(anomaly\) -> run them apart"):
-        task_of({"a": spy, "b": anomaly_spy})
+        task_of({"a": spy, "b": anomaly_spy}, features)
 
 
 @pytest.fixture
@@ -234,6 +234,20 @@ def test_without_any_failure_the_margin_is_the_limit_and_the_first_candidate_win
         assert trials[-1].policy == alarm.at(margin, trials[-1].healthy.ratios)
         assert trials[-1].metrics["validation/n_failures"] == 0 and "validation/event_recall" not in trials[-1].metrics
     assert choose(trials) is trials[0] and {t.value for t in trials} == {0.0}
+
+
+@pytest.mark.parametrize("failures", [0, LEAST_FAILURES - 1, LEAST_FAILURES])
+def test_too_few_failures_choose_no_limit(make_history, protocol, failures):
+    ticks, history = make_history([100] * 8, ["failure"] * failures + [""] * (8 - failures))
+    every = np.ones(len(ticks), bool)
+    training = Training.of(ticks, Division(every, ~every, "asset"), history, ByAsset(folds=2))
+    scores = 1000.0 / (np.where(np.isnan(training.labels.rul), 100.0, training.labels.rul) + 5.0)
+    alarm = KofN(k=2, n=2, margin=7.3)
+    trial = try_out("m", Smooth(0.0), scores, training, protocol, alarm, seed=0)
+    assert (trial.policy == alarm.at(7.3, trial.healthy.ratios)) == (failures < LEAST_FAILURES)
+    if failures == LEAST_FAILURES:
+        assert trial.policy in alarm.family("anomaly_score", protocol.horizon, protocol.cap, trial.healthy.ratios)
+        assert trial.metrics["validation/event_recall"] == 1.0
 
 
 def test_calibration_assets_set_the_levels_and_are_never_fitted_on(anomaly_spy, features, make_history, protocol):

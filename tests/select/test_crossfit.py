@@ -15,6 +15,7 @@ from pmx.pack.fitted import Healthy
 from pmx.select import crossfit
 from pmx.select.candidates import Trial
 from pmx.select.crossfit import FACTORS, cross_fitted
+from tests.lives import failed_at, single
 
 PROTOCOL = Protocol(cap=20, horizon=20, lead=0, draws=5)
 ALARM = KofN(k=1, n=1, margin=1.0)
@@ -26,7 +27,7 @@ TICKS = 60
 def truth(spans: list[tuple[int, int]]) -> Truth:
     n = len(spans)
     episodes = [np.array([s], np.float64) for s in spans]
-    return Truth(ASSETS[:n], np.full(n, np.nan), np.full(n, 1e3), np.zeros(n), np.zeros(n), episodes, [["fault"]] * n)
+    return single(ASSETS[:n], np.full(n, np.nan), np.full(n, 1e3), np.zeros(n), np.zeros(n), episodes, [["fault"]] * n)
 
 
 def played(whole, verdicts: list[np.ndarray], real: Truth, groups=GROUPS):
@@ -108,7 +109,7 @@ def test_there_is_no_row_where_nothing_could_be_chosen_by_other_labels(whole):
     assert played(whole, verdicts, real, dict.fromkeys(ASSETS, "a")) is None, "one group"
     assert played(whole, verdicts, real, {}) is None
     assert played(whole, verdicts, real, {a: GROUPS[a] for a in ASSETS[:5]}) is None, "an asset without a group"
-    unlabelled = Truth(real.assets, real.failed_at, real.seen, real.begins, real.born)
+    unlabelled = single(real.assets, failed_at(real), real.seen, real.begins, real.born)
     assert played(whole, verdicts, unlabelled) is None
     assert played(whole, verdicts, real) is not None
 

@@ -14,6 +14,7 @@ from pmx.select.baseline import baselines
 from pmx.select.limits import set_limits
 from pmx.select.training import Training, truth
 from pmx.window.split import ByAsset, Division
+from tests.lives import failed_at, single
 
 PROTOCOL = Protocol(cap=60.0, horizon=20.0, lead=3.0, draws=20)
 
@@ -23,7 +24,7 @@ def fleet(rng: np.random.Generator, noise: float, assets: int = 6) -> tuple[list
     failed = np.where(rng.random(assets) < 0.7, life.astype(float), np.nan)
     tick = [np.arange(1, n + 1) for n in life]
     estimates = [np.minimum(n - t, 60) + rng.normal(0, noise) + rng.normal(0, 2, n) for n, t in zip(life, tick, strict=True)]
-    return estimates, tick, Truth([f"A{i}" for i in range(assets)], failed, life.astype(float), np.ones(assets), np.ones(assets))
+    return estimates, tick, single([f"A{i}" for i in range(assets)], failed, life.astype(float), np.ones(assets), np.ones(assets))
 
 
 @settings(max_examples=25, deadline=None)
@@ -55,7 +56,7 @@ def test_false_alarms_are_weighed_before_what_is_caught(deep: bool, most_false: 
     values = [np.where((left <= 15) | ((left >= 35) & (left <= 38)), 25.0, 60.0) for _ in life]
     if deep:
         values[0][left == 36] = 5.0
-    real = Truth(["A", "B", "C"], life, life, np.ones(3), np.ones(3))
+    real = single(["A", "B", "C"], life, life, np.ones(3), np.ones(3))
     reluctant, eager = (Policy("rul", "below", at, at + 5, k=1, n=1) for at in (10.0, 30.0))
     chosen, counts = set_limits([reluctant, eager], values, [np.arange(1, 61)] * 3, real, PROTOCOL, 1.0, most_false)
     assert chosen is (eager if eager_wins else reluctant)
@@ -63,7 +64,7 @@ def test_false_alarms_are_weighed_before_what_is_caught(deep: bool, most_false: 
 
 
 def test_of_equals_the_more_reluctant_limit_wins():
-    real = Truth(["A"], np.array([np.nan]), np.array([100.0]), np.array([1.0]), np.array([1.0]))
+    real = single(["A"], np.array([np.nan]), np.array([100.0]), np.array([1.0]), np.array([1.0]))
     family = KofN(limits=4).family("rul", PROTOCOL.horizon, PROTOCOL.cap)
     chosen, _ = set_limits(family, [np.full(100, 999.0)], [np.arange(1, 101)], real, PROTOCOL, 1.0, 0.1)
     assert chosen == family[0]
@@ -89,7 +90,7 @@ def test_age_beats_a_constant_where_lives_are_alike(make_history):
     assert error["age only"] < 0.25 * error["constant"]
     assert len(set(rows["constant"].rul[0])) == 1 and rows["constant"].standing is None
     assert rows["always alarm"].rul is None and all(s.all() for s in rows["always alarm"].standing)
-    counts = count_events(rows["age only"].standing, [np.arange(1, int(n) + 1) for n in real.failed_at], real, PROTOCOL, 1.0)
+    counts = count_events(rows["age only"].standing, [np.arange(1, int(n) + 1) for n in failed_at(real)], real, PROTOCOL, 1.0)
     assert counts.recall()[0] == 1.0 and counts.false.sum() == 0
 
 

@@ -8,6 +8,7 @@ from pmx.contract import DataError
 from pmx.select.training import Training, truth
 from pmx.source import History
 from pmx.window.split import ByAsset, ByTime, Division, Head
+from tests.lives import failed_at
 
 SPLIT = ByAsset(folds=3)
 
@@ -25,7 +26,7 @@ def test_the_labels_are_of_the_training_ticks_alone(fleet, whole):
 
 
 def test_truth_says_who_failed_and_until_when_the_others_lived(whole):
-    of = dict(zip(whole.truth.assets, zip(whole.truth.failed_at, whole.truth.seen, whole.truth.born, strict=True), strict=True))
+    of = dict(zip(whole.truth.assets, zip(failed_at(whole.truth), whole.truth.seen, whole.truth.born, strict=True), strict=True))
     assert of["A00"] == (90.0, 90.0, 1.0)
     assert np.isnan(of["A08"][0]) and of["A08"][1] == 70.0, "a replacement is no failure"
     assert np.isnan(of["A09"][0]) and of["A09"][1] == 130.0
@@ -35,13 +36,13 @@ def test_truth_leaves_out_who_is_not_looked_at(fleet):
     ticks, history = fleet
     counts = ((ticks["asset"] == "A01") & (ticks["tick"] > 60)).to_numpy()
     of = truth(ticks, history.events, history.contract, counts)
-    assert of.assets == ["A01"] and of.begins.tolist() == [61.0] and of.born.tolist() == [1.0] and of.failed_at.tolist() == [100.0]
+    assert of.assets == ["A01"] and of.begins.tolist() == [61.0] and of.born.tolist() == [1.0] and failed_at(of).tolist() == [100.0]
 
 
 def test_a_split_by_time_forgets_what_came_later(fleet):
     ticks, history = fleet
     part = Training.of(ticks, ByTime(share=0.7).divide(ticks, None), history, SPLIT)  # up to cycle 91
-    failed = {a for a, f in zip(part.truth.assets, part.truth.failed_at, strict=True) if not np.isnan(f)}
+    failed = {a for a, f in zip(part.truth.assets, failed_at(part.truth), strict=True) if not np.isnan(f)}
     assert failed == {"A00", "A07"}, "failures at cycle 85 and 90; all others came after the split"
     later = ~np.isin(part.asset, ["A00", "A07"])
     assert np.isnan(part.labels.rul[later]).all()
@@ -54,11 +55,11 @@ def test_an_order_written_after_the_split_is_not_known_yet(fleet):
     changed = History(**{**vars(history), "events": late})
     split = ByTime(share=0.7).divide(ticks, None)
     assert (
-        np.isnan(Training.of(ticks, split, changed, SPLIT).truth.failed_at[7])
-        and Training.of(ticks, split, history, SPLIT).truth.failed_at[7] == 85
+        np.isnan(failed_at(Training.of(ticks, split, changed, SPLIT).truth)[7])
+        and failed_at(Training.of(ticks, split, history, SPLIT).truth)[7] == 85
     )
     by_asset = divided(ticks, np.ones(len(ticks), bool), "asset")
-    assert Training.of(ticks, by_asset, changed, SPLIT).truth.failed_at[7] == 85, "a split by asset looks back on whole lives"
+    assert failed_at(Training.of(ticks, by_asset, changed, SPLIT).truth)[7] == 85, "a split by asset looks back on whole lives"
 
 
 def test_a_head_learns_nothing_from_its_own_tail(fleet):
@@ -69,10 +70,10 @@ def test_a_head_learns_nothing_from_its_own_tail(fleet):
     events = history.events.with_columns(pl.col("time", "known_at") + shift)
     moved = History(**{**vars(history), "events": events})
     part = Training.of(apart, Head(rows=50).divide(apart, None), moved, SPLIT)
-    assert np.isnan(part.truth.failed_at).all() and np.isnan(part.labels.rul).all()
+    assert np.isnan(failed_at(part.truth)).all() and np.isnan(part.labels.rul).all()
     np.testing.assert_array_equal(part.labels.at_least[part.asset == "A01"], np.arange(49, -1, -1))
     whole_life = Training.of(apart, Head(rows=88).divide(apart, None), moved, SPLIT)  # A07 and A08 end before their head does
-    ended = dict(zip(whole_life.truth.assets, whole_life.truth.failed_at, strict=True))
+    ended = dict(zip(whole_life.truth.assets, failed_at(whole_life.truth), strict=True))
     assert ended["A07"] == 7085 and all(np.isnan(f) for a, f in ended.items() if a != "A07")
 
 

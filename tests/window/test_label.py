@@ -32,11 +32,11 @@ def same(a: np.ndarray, b: list[float]) -> bool:
 NAN = float("nan")
 
 
-def test_a_failure_is_counted_down_to_and_not_beyond():
+def test_a_failure_is_counted_down_to_and_what_goes_on_is_another_life():
     found = label(ticks(A=5), events(("A", 3.0, "failure")), LIFE)
-    assert same(found.rul, [2, 1, 0, NAN, NAN]) and same(found.at_least, [2, 1, 0, NAN, NAN])
-    assert same(found.capped(1), [1, 1, 0, NAN, NAN])
-    assert same(found.fails_within(1), [0, 1, 1, NAN, NAN]), "ticks after the failure are no proof of health"
+    assert same(found.rul, [2, 1, 0, NAN, NAN]) and same(found.at_least, [2, 1, 0, 1, 0])
+    assert same(found.capped(1), [1, 1, 0, 1, NAN])
+    assert same(found.fails_within(1), [0, 1, 1, NAN, NAN]), "ticks shortly before the end of the record are no proof of health"
     assert found.healthy(1).tolist() == [True, False, False, False, False]
 
 
@@ -47,10 +47,10 @@ def test_a_replacement_is_censoring_and_so_is_the_end_of_the_record():
         assert same(found.capped(2), [2, 2, NAN, NAN]), "the cap is known where that much life is certain"
         assert same(found.fails_within(1), [0, 0, NAN, NAN]) and found.healthy(1).tolist() == [True, True, False, False]
     early = label(ticks(A=4), events(("A", 2.0, "replacement")), LIFE)
-    assert same(early.at_least, [1, 0, NAN, NAN])
+    assert same(early.at_least, [1, 0, 1, 0]), "what goes on begins another life"
 
 
-def test_only_failures_and_replacements_end_a_life_and_the_first_one_counts():
+def test_only_failures_and_replacements_end_a_life_and_the_next_one_counts():
     log = [
         ("A", 2.0, "inspection"),
         ("A", 2.5, "no_fault_found"),
@@ -61,7 +61,7 @@ def test_only_failures_and_replacements_end_a_life_and_the_first_one_counts():
     for order in (log, log[::-1]):
         assert same(label(ticks(A=4), events(*order), LIFE).rul, [2, 1, 0, NAN])
     planned = label(ticks(A=4), events(("A", 4.0, "failure"), ("A", 3.0, "replacement")), LIFE)
-    assert np.isnan(planned.rul).all() and same(planned.at_least, [2, 1, 0, NAN])
+    assert same(planned.rul, [NAN, NAN, NAN, 0]) and same(planned.at_least, [2, 1, 0, 0])
 
 
 def test_a_part_that_failed_and_was_replaced_at_the_same_moment_failed():
