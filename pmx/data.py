@@ -33,17 +33,19 @@ def list_data() -> dict[str, Any]:
     found = {}
     for name in sorted({p.stem for d in place.conf_dirs() for p in (d / "source").glob("*.yaml")}):
         source, _ = _source(name, [])
-        root = getattr(source, "root", None)
+        cards = hasattr(source, "card")  # the user's own files, wherever they lie
+        root = None if cards else getattr(source, "root", None)
         there = "simulated" if root is None else "there" if Path(root).is_dir() and any(Path(root).iterdir()) else "missing"
+        there = "your files" if cards else there
         found[name] = {"root": root, "state": there, "what": (type(source).__doc__ or "").splitlines()[0]}
-        hint = f"  -> pmx data fetch {name}" if there == "missing" else ""
+        hint = "  -> pmx new PLANT --readings FILES" if cards else f"  -> pmx data fetch {name}" if there == "missing" else ""
         print(f"{name:12} {there:10} {root or '–'}{hint}\n{'':12} {found[name]['what']}")
     return {"sources": found}
 
 
 def check_data(name: str, overrides: list[str]) -> dict[str, Any]:
-    """Reads a source as a run would, and prints what the contract made of it and what it can teach."""
-    source, cfg = _source(name, overrides)
+    """Reads a source, or the source of an experiment, as a run would, and prints what the contract made of it and what it can teach."""
+    source, cfg = _source_or_experiment(name, overrides)
     history = source.load()
     quarantine = Path(cfg.out) / "quarantine" / f"{history.name.replace(' ', '_')}.parquet"
     if cfg.on_error == "quarantine":
@@ -72,6 +74,10 @@ def check_data(name: str, overrides: list[str]) -> dict[str, Any]:
     )
     print(_known_of(history, ended))
     print(f"  missing values: {max(missing.values()):.2%} in the worst channel; constant channels: {', '.join(constant) or 'none'}")
+    if admitted.ignored:
+        print(f"  columns that the contract does not list, left out: {shown(', '.join(admitted.ignored), 200)}")
+    for note in history.notes:
+        print(f"  note: {shown(note, 400)}")
     published = source.published()
     if published:
         changed = [n for n, same in published.items() if not same]
@@ -89,6 +95,8 @@ def check_data(name: str, overrides: list[str]) -> dict[str, Any]:
         "constant": constant,
         "digest": history.digest,
         "published": published,
+        "notes": list(history.notes),
+        "ignored": list(admitted.ignored),
     }
 
 

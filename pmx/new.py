@@ -53,7 +53,7 @@ def new_plant(plant: str, readings: Sequence[str], orders: Sequence[str] = (), f
 def _tell(plan: Plan, card: Path, experiment: Path) -> None:
     layout, grid = plan.layout, plan.grid
     print(
-        f"{plan.plant}: {len(plan.assets)} {plan.noun}, {len(plan.channels)} channels, {'long' if layout.long else 'wide'} rows, "
+        f"{plan.plant}: {len(plan.assets)} {plan.noun.removesuffix('s') if len(plan.assets) == 1 else plan.noun}, {len(plan.channels)} channels, {'long' if layout.long else 'wide'} rows, "
         f"ticks of {grid.tick:g} {grid.life_unit}, {len(plan.unused)} signals or columns left out"
     )
     if plan.work:
@@ -62,7 +62,7 @@ def _tell(plan: Plan, card: Path, experiment: Path) -> None:
     print(f"Wrote {card} and {experiment}; every guess in them says why")
     for n, question in enumerate(plan.questions, 1):
         print(f"{'Open questions:' if n == 1 else '':15} {n}. {question}")
-    print(f"Next: pmx data profile table source.card={card.as_posix()}     (what these data can carry)\n      pmx run {plan.plant}")
+    print(f"Next: pmx data profile {plan.plant}     (what these data can carry)\n      pmx run {plan.plant}")
 
 
 def _write(path: Path, text: str) -> None:

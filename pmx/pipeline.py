@@ -26,11 +26,11 @@ from pmx.gate.lookahead import look_ahead
 from pmx.gate.parity import parity
 from pmx.gate.result import Gate
 from pmx.model import Model
-from pmx.model.scope import by_asset
 from pmx.pack.budget import measure_budget
 from pmx.pack.card import card
 from pmx.pack.core import pack
 from pmx.pack.fitted import Fitted
+from pmx.pack.scope import by_asset
 from pmx.pack.seal import seal
 from pmx.select.baseline import Baseline, baselines, detectors
 from pmx.select.candidates import Trial, choose, out_of_fold, refit, refit_without_age, task_of, try_out

@@ -19,9 +19,9 @@ from pmx.feature.kernel import Age, Deviation, Drift, Ewma, Lags, Slope, Trailin
 from pmx.feature.regime import RegimeScore
 from pmx.model.lightgbm import LightGBM
 from pmx.model.pca import Pca
-from pmx.model.scope import Scoped
 from pmx.pack.core import core_files
 from pmx.pack.fitted import Fitted
+from pmx.pack.scope import Scoped
 from pmx.pack.seal import seal
 from pmx.select.candidates import out_of_fold, refit, try_out
 from pmx.select.training import Training, truth

@@ -85,9 +85,10 @@ def test_a_column_that_nobody_listed(spoilt, workdir: Path, capsys):
     lines = (workdir / "pumps" / "readings.csv").read_text().splitlines()
     wide = [f"{line},{'extra' if i == 0 else '7' if i == 5 else ''}" for i, line in enumerate(lines)]
     (workdir / "pumps" / "readings.csv").write_text("\n".join(wide) + "\n")
-    code, _, error, _ = check("refuse", capsys)
-    assert code == 3 and "row 6, asset pump-0001, channel extra: '7' stands in a column that the contract does not list" in error
-    assert check("quarantine", capsys)[3]["counts"]["quarantined"] == 1
+    for how in ("refuse", "quarantine"):
+        code, out, _, answer = check(how, capsys)
+        assert code == 0 and answer["counts"]["quarantined"] == 0 and answer["ignored"] == ["extra"]
+        assert "columns that the contract does not list, left out: extra" in out
 
 
 @pytest.mark.parametrize(
@@ -133,7 +134,9 @@ def test_a_check_tells_what_the_data_can_teach(good: Path, workdir: Path, capsys
     assert code == 0 and answer["counts"]["in"] == history.rows.collect().height == answer["counts"]["accepted"]
     assert answer["assets"] == 3 and answer["failures"] == kinds.count("failure") and answer["replacements"] == kinds.count("replacement")
     assert answer["ticks"] >= answer["counts"]["in"] and f"{answer['failures']} failures" in out and "3 pumps" in out
-    assert answer["constant"] == [] and answer["digest"] == history.digest
+    assert answer["constant"] == [] and answer["digest"] == history.digest and answer["ignored"] == [] == answer["notes"]
+    assert main(["data", "check", "demo", "source.root=pumps", "--json"]) == 0, "the source of an experiment is checked too"
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["digest"] == history.digest
 
 
 @pytest.mark.real_data("cmapss")
@@ -156,7 +159,9 @@ def test_the_list_shows_what_is_there(workdir: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("PMX_DATA_ROOT", str(workdir))
     assert main(["data", "list", "--json"]) == 0
     out = capsys.readouterr().out
-    assert "pmx data fetch cmapss" in out and json.loads(out.splitlines()[-1])["sources"]["cmapss"]["state"] == "missing"
+    assert "pmx data fetch cmapss" in out and "-> pmx new PLANT --readings FILES" in out and "pmx data fetch table" not in out
+    assert json.loads(out.splitlines()[-1])["sources"]["table"]["state"] == "your files"
+    assert json.loads(out.splitlines()[-1])["sources"]["cmapss"]["state"] == "missing"
     Cmapss("", "FD003").write_miniature(workdir / "cmapss", engines=1)
     assert main(["data", "list", "--json"]) == 0
     found = json.loads(capsys.readouterr().out.splitlines()[-1])["sources"]

@@ -36,6 +36,9 @@ def experiment_text(plan: Plan, card: str) -> str:
     if window == "head":
         page.add("window")
         page.add("rows", max(50, int(plan.grid.span / plan.grid.tick * 0.4)), guess="40 % of the longest history", depth=1)
+    if not lives:
+        page.add("alarm")
+        page.lines.append("  margin: 2.0  # guessed: the limit as a multiple of what healthy readings stay below; lower it to hear more")
     horizon, lead, cap = horizons(plan)
     unit = plan.grid.life_unit
     page.add("evaluate")

@@ -122,7 +122,7 @@ def find_grid(
     unit = "s" if tick_s < 60 else "h" if tick_s % 900 == 0 else "min"
     zone, why, known = _zone(rows["time"], written)
     scale = SECONDS[unit]
-    lateness = math.ceil(_lateness(rows) / tick_s * 4) * tick_s / 4
+    lateness = math.ceil(_lateness(rows, zone) / tick_s * 4) * tick_s / 4
     shortest = significant(sampling / scale) if sampling else None
     return Grid(
         "calendar",
@@ -149,9 +149,14 @@ def _zone(times: pl.Series, written: Written) -> tuple[str, str, bool]:
     return GERMAN, "German dates, and the hour that spring skips is empty" if skipped else "German dates", False
 
 
-def _lateness(rows: pl.DataFrame) -> float:
-    """How far behind an asset's newest row others come, in seconds; 0 where the rows do not stand in the order of their arrival."""
+def _lateness(rows: pl.DataFrame, zone: str) -> float:
+    """How far behind an asset's newest row others come, in seconds; 0 where the rows do not stand in the order of their arrival.
+
+    The hour that autumn repeats is left out: its second pass is not late.
+    """
     known = rows.drop_nulls()
+    if zone != "UTC":
+        known = known.filter(pl.col("time").dt.replace_time_zone(zone, ambiguous="null", non_existent="null").is_not_null())
     behind = known.select((pl.col("time").cum_max() - pl.col("time")).over("asset").dt.total_microseconds().alias("us"))["us"] / MICRO
     late = behind.filter(behind > 0)
     if not len(late) or len(late) > 0.1 * len(behind):

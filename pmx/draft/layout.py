@@ -110,7 +110,9 @@ def find_layout(sheet: Sheet, plant: str) -> Layout:
         written = guess_time(both.gather_every(max(1, len(both) // 200)).to_list()) or written
     left = [c for c in sheet.columns if c not in (time, hour)]
     shares = {c: sheet.share_of_numbers(c) for c in left}
-    distinct = {c: sheet.frame[c].n_unique() for c in left}
+    # Columns of floats need no count, unless they are called asset: they are signals, and counting is what takes longest.
+    floats = {c for c in left if sheet.frame.schema[c].is_float() and not _names_asset(c) and folded(c) not in QUALITY}
+    distinct = {c: sheet.frame.height if c in floats else sheet.frame[c].n_unique() for c in left}
     quality = next((c for c in left if folded(c) in QUALITY and distinct[c] <= 40), None)
     numeric = [c for c in left if shares[c] >= 0.8 and c != quality]
     text = [c for c in left if shares[c] < 0.5 and sheet.frame[c].null_count() < sheet.frame.height and c != quality]
@@ -272,9 +274,7 @@ def _counts_rows(values: pl.Series) -> bool:
 
 def good_codes(sheet: Sheet, column: str) -> tuple[list[str], str]:
     """The quality codes that count, and why; OPC's good codes are 192 to 255."""
-    codes = {
-        c: n for c, n in sheet.text(column).drop_nulls().value_counts().sort("count", column, descending=[True, False]).iter_rows()
-    }
+    codes = {c: n for c, n in sheet.text(column).drop_nulls().value_counts().sort("count", column, descending=[True, False]).iter_rows()}
     good = [c for c in codes if folded(c) in GOOD or (c.isdigit() and 192 <= int(c) <= 255)]
     told = ", ".join(f"{shown(c)} {n}x" for c, n in list(codes.items())[:6])
     if good:

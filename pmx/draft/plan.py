@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,16 +172,13 @@ def _questions(plan: Plan) -> list[str]:
     if guessed:
         asked.append(f"unit: only guessed from the name of {_list(guessed)}; right?")
     if unknown := [n for n, s in plan.channels.items() if not s.unit]:
-        asked.append(f"unit: unknown for {_list(unknown)}; in which unit are they?")
+        asked.append(f"unit: unknown for {brief(unknown)}; in which unit are they?")
     if plan.layout.quality and not plan.good[1].startswith("of "):
         asked.append(f"readings.good: is {', '.join(plan.good[0])} the good quality? ({plan.good[1]})")
     if plan.layout.single and len(plan.channels) > 1:
         asked.append(f"assets: all tags are taken as one asset {plan.plant!r}; do they belong to several machines?")
     if plan.sheet.decimal == "." and plan.sheet.separator and _grouped(plan.sheet, plan.channels, plan.layout):
         asked.append("readings: numbers group thousands by commas, which pmx does not read; export them without")
-    for part, sheet in (("readings", plan.sheet), ("events", work.sheet if work else None)):
-        if sheet and sheet.separator == sheet.decimal:
-            asked.append(f"{part}.separator: commas separate and are the decimal sign too, which no card can say; export the files with ;")
     if work is None:
         return [*asked, "events: no orders were given; without the dates of failures nobody can tell what an alarm is worth"]
     if work.orders.written.ambiguous:
@@ -206,6 +204,29 @@ def _repeated(share: float, layout: Layout) -> list[str]:
 def _grouped(sheet: Sheet, channels: dict[str, Signal], layout: Layout) -> bool:
     columns = [layout.value] if layout.value else [s.tag for s in channels.values()]
     return any("," in c for column in columns if column for c in sheet.cells(column, 200))
+
+
+def brief(names: Sequence[str]) -> str:
+    """All names in few words: numbered ones that follow each other become a range.
+
+    Example:
+        >>> brief(["load", "tag_01", "tag_02", "tag_03"])
+        'load, tag_01 to tag_03'
+    """
+    runs: list[list[str]] = []
+    for name in names:
+        if runs and _follows(runs[-1][-1], name):
+            runs[-1].append(name)
+        else:
+            runs.append([name])
+    told = [f"{shown(r[0])} to {shown(r[-1])}" if len(r) > 2 else ", ".join(map(shown, r)) for r in runs]
+    return ", ".join(told)
+
+
+def _follows(before: str, after: str) -> bool:
+    """Whether two names differ in their last number alone, by one."""
+    a, b = (re.fullmatch(r"(.*?)([0-9]+)(\D*)", name) for name in (before, after))
+    return bool(a and b) and a[1] == b[1] and a[3] == b[3] and int(b[2]) == int(a[2]) + 1  # type: ignore[index]
 
 
 def _list(names: Sequence[str]) -> str:

@@ -22,6 +22,8 @@ from pmx.pack.fitted import Fitted
 LEAST_EQUAL = 0.99999  # share of features that must be equal to the last bit
 BOUND = 1e-5  # of verdicts, relative to the larger of 1 and the value
 EXACT_BOUND = 2e-7  # the same for a model that claims to be exact: one rounding to float32
+MOST_TICKS = 10_000  # of each asset, from its first on, whose features are compared; verdicts are compared on all
+MOST_PLANTED = 2_000  # ticks of a planted history
 RULE = f"at least {LEAST_EQUAL:.3%} of features bit-equal, no tree leaf changed, verdicts within {EXACT_BOUND:g} (trees) or {BOUND:g}"
 
 
@@ -46,7 +48,7 @@ def features_by_step(fitted: Fitted, policy: Policy, protocol: Protocol, frame: 
 
 def fixtures(frame: pl.DataFrame, contract: Contract, seed: int = 0) -> pl.DataFrame:
     """Planted degenerate histories: constant, a channel without values, a 1e9 spike, an offset of 1e4, 5 % missing, short lives."""
-    base = frame.filter(pl.col("asset") == _longest(frame))
+    base = frame.filter(pl.col("asset") == _longest(frame)).head(MOST_PLANTED)
     measured = [c.name for c in contract.channels if c.role == "measurement"]
     row, rng = pl.int_range(pl.len()), np.random.default_rng(seed)
     holes = [pl.when(pl.Series(rng.random(len(base)) >= 0.05)).then(pl.col(c)).alias(c) for c in measured]
@@ -79,11 +81,38 @@ def parity(
         played: the replay of the bundle over them.
         verdicts: the model's own on the Polars path, float32 [row].
     """
-    contract = fitted.features.contract_
-    planted = fixtures(frame, contract, seed)
-    base = _longest(frame)
-    planting = fitted.stand_in(planted["asset"].unique().to_list(), base)
-    changed, unequal, total = 0, 0, 0
+    begun = frame.group_by("asset", maintain_order=True).head(MOST_TICKS)
+    unequal, total, changed, worst = _compare_features(fitted, policy, protocol, begun, fixtures(frame, fitted.features.contract_, seed))
+    equal = 1 - unequal / total
+    shipped = np.concatenate(played.outputs[fitted.output])
+    if len(shipped) != len(verdicts):
+        culprit = f"the replay scored {len(shipped):,} ticks, the training path {len(verdicts):,}"
+        return Gate("parity", False, "they cannot be compared", culprit=culprit, rule=RULE)
+    apart = _relative(shipped, verdicts)
+    head = _head_difference(fitted, fitted.table(begun), seed)
+    figures = {
+        "bit_equal": equal,
+        "compared": float(total),
+        "leaf_changes": float(changed),
+        "verdict_difference": apart,
+        "head_difference": head,
+    }
+    detail = (
+        f"{equal:.6%} of {total:,} features bit-equal, {changed} tree leaves changed, verdicts differ by at most {max(apart, head):.2g}"
+    )
+    bound = EXACT_BOUND if fitted.model.model.exact else BOUND
+    if equal < LEAST_EQUAL or changed or not max(apart, head) <= bound:
+        culprit = worst or f"model {fitted.name}" + (_where(frame, shipped, verdicts) if not apart <= bound else "")
+        return Gate("parity", False, detail, culprit=culprit, rule=RULE, figures=figures)
+    return Gate("parity", True, detail, figures=figures)
+
+
+def _compare_features(
+    fitted: Fitted, policy: Policy, protocol: Protocol, frame: pl.DataFrame, planted: pl.DataFrame
+) -> tuple[int, int, int, str]:
+    """Features that differ between the two paths, features in all, tree leaves that change with them, and where the largest difference is."""
+    planting = fitted.stand_in(planted["asset"].unique().to_list(), _longest(frame))
+    unequal = total = changed = 0
     worst: tuple[str, float] = ("", 0.0)
     for part, one in ((frame, fitted), (planted, planting)):
         offline, stepped = one.table(part), features_by_step(one, policy, protocol, part)
@@ -97,28 +126,7 @@ def parity(
             worst = max(worst, (where, size), key=lambda w: w[1] if w[0] else -1.0)
             rows = differs.any(1)
             changed += int((fitted.model.model.leaves(offline[rows]) != fitted.model.model.leaves(stepped[rows])).sum())
-    equal = 1 - unequal / total
-    shipped = np.concatenate(played.outputs[fitted.output])
-    if len(shipped) != len(verdicts):
-        culprit = f"the replay scored {len(shipped):,} ticks, the training path {len(verdicts):,}"
-        return Gate("parity", False, "they cannot be compared", culprit=culprit, rule=RULE)
-    apart = _relative(shipped, verdicts)
-    head = _head_difference(fitted, fitted.table(frame), seed)
-    figures = {
-        "bit_equal": equal,
-        "compared": float(total),
-        "leaf_changes": float(changed),
-        "verdict_difference": apart,
-        "head_difference": head,
-    }
-    detail = (
-        f"{equal:.6%} of {total:,} features bit-equal, {changed} tree leaves changed, verdicts differ by at most {max(apart, head):.2g}"
-    )
-    bound = EXACT_BOUND if fitted.model.model.exact else BOUND
-    if equal < LEAST_EQUAL or changed or not max(apart, head) <= bound:
-        culprit = worst[0] or f"model {fitted.name}" + (_where(frame, shipped, verdicts) if not apart <= bound else "")
-        return Gate("parity", False, detail, culprit=culprit, rule=RULE, figures=figures)
-    return Gate("parity", True, detail, figures=figures)
+    return unequal, total, changed, worst[0]
 
 
 def _where(frame: pl.DataFrame, shipped: np.ndarray, verdicts: np.ndarray) -> str:

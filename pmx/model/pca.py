@@ -39,7 +39,7 @@ class Pca(Model):
 
     task = "anomaly"
 
-    def __init__(self, variance: float = 0.85, statistic: str = "spe", trim: float = 0.1, smooth: float = 5.0) -> None:
+    def __init__(self, variance: float = 0.9, statistic: str = "spe", trim: float = 0.1, smooth: float = 5.0) -> None:
         within(1e-6, 1, {"variance": variance})
         within(0, 0.5, {"trim": trim})
         within(0, float("inf"), {"smooth": smooth})

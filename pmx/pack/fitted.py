@@ -10,10 +10,10 @@ import polars as pl
 import spox.opset.ai.onnx.v20 as op
 from spox import Var
 
-from pmx.alarm.score import score_of
+from pmx.alarm.score import knots_of, score_of
 from pmx.feature.features import FeatureSet
 from pmx.feature.view import const, cut
-from pmx.model.scope import Scoped
+from pmx.pack.scope import Scoped
 
 RANKS = 1000  # quantiles kept of the healthy ratios: within them an anomaly score is known to a thousandth
 LEVEL = 0.95  # share of healthy validation ticks whose score stays below the healthy level
@@ -154,12 +154,7 @@ class Fitted:
         if self._mean_slots:
             score, mean = _running_mean(score, mean, self.model.model.smooth)
         level = cut(own, 0, 1, 1) if self._own_level else const(self.healthy.level[FLEET])
-        ratio, healthy = op.div(score, level), self.healthy.ratios
-        tail, largest = 1 / (len(healthy) + 1), const(healthy[-1])
-        above = op.cast(op.greater_or_equal(ratio, const(healthy)), to=np.float64)
-        rank = op.mul(op.reduce_sum(above, op.const([1]), keepdims=1), const(tail))
-        beyond = op.sub(const(1.0), op.mul(const(tail), op.div(largest, ratio)))
-        verdict = op.where(op.isnan(ratio), const(np.nan), op.where(op.greater(ratio, largest), beyond, rank))
+        verdict = _rank(op.div(score, level), self.healthy.ratios)
         return {"anomaly_score": op.cast(op.squeeze(verdict, op.const([1])), to=np.float32)}, op.concat([mean, own], axis=1)
 
 
@@ -169,6 +164,20 @@ def _with_own(features: FeatureSet, names: list[str], asset: str) -> FeatureSet:
     given.normalise_ = copy.copy(features.normalise_)
     given.normalise_.own_ = features.normalise_.own_ | dict.fromkeys(names, features.normalise_.own_[asset])
     return given
+
+
+def _rank(ratio: Var, healthy: np.ndarray) -> Var:
+    """`score_of` as nodes, float64 [asset, 1]."""
+    knots, rank = knots_of(healthy)
+    missing, largest = op.isnan(ratio), const(knots[-1])
+    inside = op.max([op.min([op.where(missing, const(0.0), ratio), largest]), const(0.0)])
+    reached = op.reduce_sum(op.cast(op.greater_or_equal(inside, const(knots)), to=np.int64), op.const([1]), keepdims=1)
+    below = op.min([op.sub(reached, op.const([[1]])), op.const([[len(knots) - 2]])])
+    above = op.add(below, op.const([[1]]))
+    x0, x1, r0, r1 = (op.gather(const(of), at, axis=0) for of in (knots, rank) for at in (below, above))
+    within = op.add(r0, op.mul(op.div(op.sub(inside, x0), op.sub(x1, x0)), op.sub(r1, r0)))
+    beyond = op.sub(const(1.0), op.mul(const(1 - rank[-1]), op.div(largest, ratio)))
+    return op.where(missing, const(np.nan), op.where(op.greater(ratio, largest), beyond, within))
 
 
 def _running_mean(score: Var, memory: Var, half_life: float) -> tuple[Var, Var]:

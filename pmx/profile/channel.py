@@ -134,7 +134,8 @@ def _finding(record: Record, channel: Channel, missing: float, refused: dict[str
     value_on, code_on, time_on = (value, code, time) if on.all() else (value[on], code[on], time[on])
     stuck = _stuck(record, value_on, code_on, time_on) if channel.role == "measurement" and distinct > COARSE_VALUES else None
     reasons = _reasons(len(value), distinct, low, missing, refused, stuck, channel)
-    remarks = _remarks(record, channel, value, code, distinct, empty, refused)
+    falls = _falls(record, value, code, time) if channel.role == "counter" else 0
+    remarks = _remarks(record, channel, value, falls, distinct, empty, refused)
     zeros = float((value == 0).mean()) if len(value) else 0.0
     about = (channel.name, channel.unit, channel.role, len(value), missing, distinct, low, mean, high, zeros)
     return Finding(*about, empty, refused, stuck, reasons, remarks)
@@ -178,14 +179,13 @@ def _end(limit: float | None, none: str) -> str:
 
 
 def _remarks(
-    record: Record, channel: Channel, value: np.ndarray, code: np.ndarray, distinct: int, empty: list[str], refused: dict[str, int]
+    record: Record, channel: Channel, value: np.ndarray, falls: int, distinct: int, empty: list[str], refused: dict[str, int]
 ) -> list[str]:
     found = []
     if empty and len(value):
         found.append(f"no value in {len(empty)} of {len(record.assets)} {record.history.noun} ({names(empty)})")
     if channel.role == "counter":
-        falls = int(((np.diff(value) < 0) & (np.diff(code) == 0)).sum())
-        found.append("counter: its growth counts, not its level" + (f"; falls {falls} times (roll-over or reset)" if falls else ""))
+        found.append("counter: its growth counts, not its level" + (f"; falls {_times(falls)} (roll-over or reset)" if falls else ""))
     elif channel.role == "measurement" and distinct > 1:
         step = _step(value)
         spread = float(np.std(value))
@@ -196,6 +196,16 @@ def _remarks(
     if refused:
         found.append("refused rows: " + ", ".join(f"{n:,} {reason}" for reason, n in refused.items()))
     return found
+
+
+def _falls(record: Record, value: np.ndarray, code: np.ndarray, time: np.ndarray) -> int:
+    """How often a counter falls. Local times of the repeated hour may change places, which is no fall."""
+    fell = (np.diff(value) < 0) & (np.diff(code) == 0)
+    return int((~record.repeated(time[1:][fell])).sum())
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count:,} times"
 
 
 def names(assets: list[str], most: int = 3) -> str:

@@ -11,7 +11,7 @@ from pmx.profile import svg
 from pmx.profile.channel import Finding
 from pmx.profile.series import axis, bases, coverage, distances, envelopes, histogram
 from pmx.profile.survey import Profile
-from pmx.profile.text import offset_lines, operation_lines, order_lines, record_lines, sampling_lines
+from pmx.profile.text import length_text, offset_lines, operation_lines, order_lines, record_lines, sampling_lines
 
 MOST_CHANNELS = 60
 STYLE = """
@@ -88,7 +88,7 @@ def _tiles(profile: Profile) -> str:
     usable = sum(c.usable for c in profile.channels)
     tiles = [
         (f"{len(record.assets):,}", record.history.noun),
-        (f"{running:,.0f} {record.contract.life_unit}" if running >= 10 else f"{running:.3g} {record.contract.life_unit}", "with readings"),
+        (length_text(record, running), "with readings"),
         (f"{profile.claim.failures:,}", "lives ended by failure"),
         (f"{usable} of {len(profile.channels)}", "channels usable"),
         (f"{counts['in']:,}", "rows"),
@@ -158,7 +158,8 @@ def _card(profile: Profile, c: Finding, low: np.ndarray, mean: np.ndarray, high:
     plot = svg.envelope(low, mean, high, 380, 62, f"{c.name} over time", not c.usable)
     counts = histogram(profile, c.name) if c.usable else np.empty(0)
     beside = svg.bars(counts, 112, 62, f"{c.name}, how often each value occurs", svg.GREY) if len(counts) else ""
-    spread = f"{c.low:.4g} to {c.high:.4g} {c.unit}" if np.isfinite(c.low) else ""
+    unit = "" if c.unit == "-" else f" {c.unit}"
+    spread = f"{c.low:.4g} to {c.high:.4g}{unit}" if np.isfinite(c.low) else ""
     role = "" if c.role == "measurement" else f" <small>{escape(c.role)}</small>"
     head = f"<header><span><b>{escape(c.name)}</b>{role}</span><small>{escape(spread)}</small></header>"
     return f"<div class=card>{head}<div class=plots><div>{plot}</div><div>{beside}</div></div>{_said(c)}</div>"

@@ -47,7 +47,7 @@ class Record:
 
     Attributes:
         history: where they come from.
-        quarantine, counts: what the contract refused, as in `Admitted`.
+        admitted: what the contract refused and left out; its readings are those below.
         assets: names with at least one reading, in alphabetical order.
         readings: the channels (Float64, null = missing), sorted by asset and time.
         on: bool [row], False where the contract says that the asset is off.
@@ -67,8 +67,7 @@ class Record:
     """
 
     history: History
-    quarantine: pl.DataFrame
-    counts: dict[str, int]
+    admitted: Admitted
     assets: list[str]
     readings: pl.DataFrame
     on: np.ndarray
@@ -93,11 +92,21 @@ class Record:
         on = frame.select(_runs(contract, of="asset")).to_series().to_numpy()
         grid = _grid(frame, code, time, contract)
         events, readings = _events(history.events, zero, contract), frame.select(contract.names)
-        return Record(history, admitted.quarantine, admitted.counts, assets, readings, on, code, time, zero, grid, events)
+        return Record(history, replace(admitted, readings=readings), assets, readings, on, code, time, zero, grid, events)
 
     @property
     def contract(self) -> Contract:
         return self.history.contract
+
+    @property
+    def quarantine(self) -> pl.DataFrame:
+        """The refused rows, as in `Admitted`."""
+        return self.admitted.quarantine
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Raw rows `in`, `accepted` and `quarantined`."""
+        return self.admitted.counts
 
     @property
     def starts(self) -> np.ndarray:
@@ -110,6 +119,15 @@ class Record:
             return f"{time:g} {self.contract.life_unit}"
         at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=self.zero + time * MICROSECONDS[self.contract.life_unit])
         return at.strftime("%Y-%m-%d %H:%M")
+
+    def repeated(self, time: np.ndarray) -> np.ndarray:
+        """Whether times lie in the hour that the contract's zone repeats in autumn, bool like `time`."""
+        zone = self.contract.time_zone
+        if self.contract.clock == "life" or zone == "UTC":
+            return np.zeros(len(time), bool)
+        utc = pl.Series(self.zero + np.round(time * MICROSECONDS[self.contract.life_unit]).astype(np.int64))
+        wall = pl.from_epoch(utc, "us").dt.replace_time_zone("UTC").dt.convert_time_zone(zone).dt.replace_time_zone(None)
+        return wall.dt.replace_time_zone(zone, ambiguous="null").is_null().to_numpy()
 
     def span(self, length: float) -> str:
         """A length of time in the unit that suits it."""

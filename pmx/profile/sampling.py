@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from pmx.profile.record import Record
+from pmx.reading import TOLERANCE, hold_ticks
 
-GAP = 3.0  # times the asset's usual distance
+GAP = 1.5  # times the asset's usual distance: where readings come more seldom than ticks, empty ticks are no gaps
 IRREGULAR = 0.5  # away from the usual distance, as a share of it
 
 
@@ -21,9 +22,9 @@ class Sampling:
         by_channel: channel -> the same between two values of this channel.
         by_asset: asset -> its median distance; NaN where it has one reading.
         irregular: share of distances more than half away from the asset's median.
-        gaps: how many distances are more than three times the asset's median.
-        longest: the longest distance; `longest_asset` has it, from `longest_begin` on.
-        lost: share of the assets' watched time that lies in gaps.
+        gaps: how many runs of ticks have no value of any channel, holds included, between two readings further apart than usual.
+        longest: the longest distance, of those with a gap where there are gaps; `longest_asset` has it, from `longest_begin` on.
+        lost: share of the assets' watched time that lies in such ticks.
         per_tick: readings that a tick sums up, tick / distance.
 
     Example:
@@ -54,8 +55,10 @@ def sampling(record: Record) -> Sampling:
     if not len(distance):
         return Sampling(np.nan, channels, of_asset, 0.0, 0, 0.0, "", 0.0, 0.0, np.nan)
     own = usual[owner]
-    gap = distance > GAP * own
-    k = int(np.argmax(distance))
+    empty = _empty(record) * record.contract.tick
+    empty = np.where(own > record.contract.tick, np.minimum(empty, distance - own), empty)
+    gap = (empty > 0) & (distance > GAP * own)
+    k = int(np.argmax(np.where(gap, distance, -1.0) if gap.any() else distance))
     return Sampling(
         middle,
         channels,
@@ -65,9 +68,29 @@ def sampling(record: Record) -> Sampling:
         float(distance[k]),
         record.assets[owner[k]],
         float(begin[k]),
-        float((distance - own)[gap].sum() / max(distance.sum(), 1e-300)),
+        float(empty[gap].sum() / max(distance.sum(), 1e-300)),
         float(record.contract.tick / middle) if middle > 0 else np.nan,
     )
+
+
+def _empty(record: Record) -> np.ndarray:
+    """Ticks between neighbouring readings of one asset in which no channel has a value, not even a held one, float64 [pair]."""
+    tick = np.ceil(record.time / record.contract.tick + _shift(record) - TOLERANCE)
+    until = np.full(len(tick), -np.inf)  # the last tick that a reading gives a value
+    for name, hold in zip(record.contract.names, hold_ticks(record.contract), strict=True):
+        there = record.readings[name].is_not_null().to_numpy()
+        until[there] = np.maximum(until[there], tick[there] + hold)
+    edge = record.starts
+    for begin, end in zip(edge[:-1].tolist(), edge[1:].tolist(), strict=True):
+        np.maximum.accumulate(until[begin:end], out=until[begin:end])
+    return np.maximum(tick[1:] - until[:-1] - 1, 0.0)[np.diff(record.code) == 0]
+
+
+def _shift(record: Record) -> float:
+    """Where in its tick the first reading lies, as a share of the tick: ticks are counted from 1970."""
+    if record.contract.clock == "life":
+        return 0.0
+    return record.zero % record.contract.tick_us / record.contract.tick_us
 
 
 def _distances(time: np.ndarray, code: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -68,11 +68,11 @@ def coverage(profile: Profile) -> Coverage:
     if len(near):
         begin, end = min(begin, float(near["time"].to_numpy().min())), max(end, float(near["time"].to_numpy().max()))
     span = max(end - begin, record.contract.tick)
-    covered = np.zeros((len(names), 3 * BINS), bool)
+    covered, hold = np.zeros((len(names), 3 * BINS), bool), max(c.hold for c in record.contract.channels)
     for row, (name, time) in enumerate(zip(names, own, strict=True)):
         covered[row, np.minimum(((time - begin) / span * covered.shape[1]).astype(int), covered.shape[1] - 1)] = True
-        step = profile.sampling.by_asset[name] / span * covered.shape[1]
-        covered[row] = _filled(covered[row], 3 * step if np.isfinite(step) else 0.0)
+        step, held = (length / span * covered.shape[1] for length in (profile.sampling.by_asset[name], hold))
+        covered[row] = _filled(covered[row], max(3 * step if np.isfinite(step) else 0.0, held))
     bands = _bands(record, names, begin, span, {n: base[at[n]] for n in names})
     return Coverage(names, covered, _marks(near, names, begin, span), bands, begin, end, bool(base.any()), len(events) - len(near))
 

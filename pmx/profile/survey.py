@@ -81,6 +81,8 @@ class Profile:
                 "digest": history.digest,
                 "clock": record.contract.clock,
                 "life_unit": record.contract.life_unit,
+                "notes": list(history.notes),
+                "ignored": list(record.admitted.ignored),
                 "tick": record.contract.tick,
                 "counts": record.counts,
                 "refused": self.reasons,

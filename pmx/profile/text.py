@@ -6,6 +6,7 @@ import numpy as np
 
 from pmx.contract import shown
 from pmx.profile.channel import Finding, standstills
+from pmx.profile.record import Record
 from pmx.profile.survey import Profile
 from pmx.profile.want import lag_text
 
@@ -17,7 +18,7 @@ def text(profile: Profile) -> str:
     """The profile in aligned plain words, without the page's plots."""
     counts, history = profile.record.counts, profile.record.history
     lines = [
-        f"{shown(history.name, 80)}: {len(profile.record.assets):,} {history.noun}, {counts['in']:,} rows, {counts['quarantined']:,} of them refused"
+        f"{shown(history.name, 80)}: {len(profile.record.assets):,} {_plural(history.noun, len(profile.record.assets))}, {counts['in']:,} rows, {counts['quarantined']:,} of them refused"
     ]
     lines += _block("Verdict", [profile.claim.headline, *profile.claim.lines])
     for name, told in sections(profile):
@@ -46,8 +47,8 @@ def record_lines(profile: Profile) -> list[str]:
     lines = [
         f"{record.moment(begin)} to {record.moment(end)}"
         + (f" UTC, {record.span(end - begin)}" if record.contract.clock == "calendar" else ""),
-        f"{_count(running.sum())} {record.contract.life_unit} with readings in all; per asset {_count(running.min())} to "
-        f"{_count(running.max())}, median {_count(np.median(running))}",
+        f"{length_text(record, running.sum())} with readings in all; per asset {length_text(record, running.min())} to "
+        f"{length_text(record, running.max())}, median {length_text(record, float(np.median(running)))}",
     ]
     if profile.reasons:
         lines.append("refused rows: " + ", ".join(f"{n:,} {reason}" for reason, n in profile.reasons.items()))
@@ -57,6 +58,9 @@ def record_lines(profile: Profile) -> list[str]:
         lines.append(f"{len(episodes)} labelled episodes in {episodes['asset'].n_unique()} {record.history.noun}")
     if record.history.calibration:
         lines.append(f"known to be healthy, for calibration: {len(record.history.calibration)} of the {record.history.noun}")
+    if record.admitted.ignored:
+        lines.append(f"columns that the contract does not list, left out: {shown(', '.join(record.admitted.ignored), 200)}")
+    lines += [shown(note, 400) for note in record.history.notes]
     return lines
 
 
@@ -97,16 +101,26 @@ def sampling_lines(profile: Profile) -> list[str]:
     record, found = profile.record, profile.sampling
     if not np.isfinite(found.distance):
         return ["no asset has two readings"]
+    slow = {c: d for c, d in found.by_channel.items() if np.isfinite(d) and d > 1.5 * found.distance}
+    alone = len(slow) == len(found.by_channel)  # channels come one by one: what lies between two rows says nothing of either
     lines = [
-        f"every {record.span(found.distance)} at the median, {found.irregular:.0%} of distances more than half away from it; "
-        f"tick {record.span(record.contract.tick)} = {found.per_tick:.3g} reading{'s' * (round(found.per_tick, 2) != 1)}"
+        (
+            f"every {record.span(found.distance)} any channel, at the median; "
+            if alone
+            else f"every {record.span(found.distance)} at the median, {found.irregular:.0%} of distances more than half away from it; "
+        )
+        + f"tick {record.span(record.contract.tick)} = {found.per_tick:.3g} reading{'s' * (round(found.per_tick, 2) != 1)}"
     ]
     if found.gaps:
+        held = ", not even a held one" if any(c.hold for c in record.contract.channels) else ""
         where = f"{record.span(found.longest)} in {shown(found.longest_asset)} from {record.moment(found.longest_begin)}"
-        lines.append(f"{found.gaps:,} gaps (over three times the usual distance), longest {where}; {found.lost:.1%} of the time lost")
-    slow = {c: d for c, d in found.by_channel.items() if np.isfinite(d) and d > 1.5 * found.distance}
+        gaps = "1 gap" if found.gaps == 1 else f"{found.gaps:,} gaps"
+        lines.append(f"{gaps} (ticks without any value{held}), longest {where}; {found.lost:.1%} of the time lost")
     if slow:
-        lines.append("slower channels: " + ", ".join(f"{shown(c)} every {record.span(d)}" for c, d in list(slow.items())[:6]))
+        lines.append(
+            ("each channel: " if alone else "slower channels: ")
+            + ", ".join(f"{shown(c)} every {record.span(d)}" for c, d in list(slow.items())[:6])
+        )
     if record.grid.long_gaps:
         lines.append(
             f"{record.grid.long_gaps} gaps are longer than longest_gap ({record.contract.longest_gap:,} ticks): a run refuses them"
@@ -132,8 +146,15 @@ def operation_lines(profile: Profile) -> list[str]:
     return lines or ["not told by the settings"]
 
 
-def _count(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+def length_text(record: Record, length: float) -> str:
+    """A length of life in the unit that suits it; on the life clock in the life unit, large ones without decimals."""
+    if record.contract.clock == "calendar":
+        return record.span(length)
+    return f"{length:,.0f} {record.contract.life_unit}" if length >= 100 else f"{length:.3g} {record.contract.life_unit}"
+
+
+def _plural(noun: str, count: int) -> str:
+    return noun.removesuffix("s") if count == 1 else noun
 
 
 def _block(name: str, told: list[str]) -> list[str]:
@@ -144,7 +165,11 @@ def _channels(found: list[Finding]) -> list[str]:
     usable = sum(c.usable for c in found)
     told = found if len(found) <= MOST_CHANNELS else [c for c in found if not c.usable or c.remarks][:MOST_CHANNELS]
     head = f"{'Channels':{WIDTH}}{len(found)}, {usable} usable" + (
-        "" if len(told) == len(found) else f"; {len(told)} of them here, all on the page"
+        ""
+        if len(told) == len(found)
+        else f"; {len(told)} of them here, all on the page"
+        if told
+        else ", nothing to remark; all on the page"
     )
     if not told:
         return [head]

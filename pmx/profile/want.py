@@ -85,9 +85,7 @@ def _of_channels(record: Record, channels: list[Finding], operation: Operation) 
     refused = sorted((c for c in channels if c.refused), key=lambda c: -sum(c.refused.values()))
     for c in refused[:2]:
         worst = max(c.refused, key=lambda r: c.refused[r])
-        found.append(
-            f"check channel {shown(c.name)}: {c.refused[worst]:,} rows refused as {worst}; wrong values, or too narrow a range in the contract"
-        )
+        found.append(f"check channel {shown(c.name)}: {c.refused[worst]:,} rows refused {_why(record, worst)}")
     if not operation.settings:
         found.append("a load or speed channel: no channel is a setting, so a change of operation looks like a change of health")
     still = max(
@@ -102,12 +100,21 @@ def _of_channels(record: Record, channels: list[Finding], operation: Operation) 
     return found
 
 
+def _why(record: Record, reason: str) -> str:
+    if reason == "bad_quality":
+        good = shown(", ".join(record.contract.good), 60)
+        return f"for their quality code, by which the source itself calls them bad (good is {good}); mend the sensor or its line"
+    return f"as {reason}; " + (
+        "wrong values, or too narrow a range in the contract" if reason == "out_of_range" else "correct them at their source"
+    )
+
+
 def _of_rows(record: Record, sampling: Sampling) -> list[str]:
     found = []
     if record.grid.long_gaps:
         found.append(f"a longer longest_gap, or the readings of {record.grid.long_gaps} gaps beyond it: a run refuses them")
     if sampling.lost > 0.05:
-        found.append(f"the readings of {sampling.gaps:,} gaps: {sampling.lost:.0%} of the watched time holds none")
+        found.append(f"the readings of {sampling.gaps:,} gaps: in {sampling.lost:.0%} of the watched time no channel has a value")
     if np.isfinite(sampling.per_tick) and sampling.per_tick < 0.7:
         tick, usual = record.span(record.contract.tick), record.span(sampling.distance)
         found.append(f"a longer tick: it is {tick}, readings come every {usual}, so most ticks are empty")

@@ -16,8 +16,8 @@ from pmx.evaluate.protocol import Protocol
 from pmx.feature.features import FeatureSet
 from pmx.feature.kernel import Lags
 from pmx.model import Model
-from pmx.model.scope import Scoped
 from pmx.pack.fitted import Fitted, Healthy, smoothed
+from pmx.pack.scope import Scoped
 from pmx.select.limits import set_limits
 from pmx.select.training import Training
 from pmx.window.label import enter_mid_life, pseudo_test

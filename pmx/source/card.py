@@ -249,8 +249,6 @@ def _dialect(part: Part) -> Dialect:
     if header < 1 or header % 1:
         part.wrong("header", f"{header:g} is no line number -> 1 is the first line")
     decimal = part.choice("decimal", (".", ","), ".")
-    if decimal == separator:
-        part.wrong("separator", f"{separator!r} is the decimal sign too -> correct one of them")
     return Dialect(separator, decimal, encoding, time_format, int(header), part.texts("missing"))
 
 

@@ -17,13 +17,26 @@ def test_it_lies_between_0_and_1_and_never_falls_with_the_ratio(healthy, ratios)
 
 
 @given(HEALTHY, st.lists(RATIOS, min_size=1, max_size=30))
-def test_among_healthy_ratios_it_is_the_share_at_or_below(healthy, ratios):
+def test_among_healthy_ratios_it_lies_between_the_shares_of_its_neighbours(healthy, ratios):
     for ratio, score in zip(ratios, score_of(np.array(ratios), healthy), strict=True):
-        below = sum(h <= ratio for h in healthy)
         if ratio <= healthy[-1]:
-            assert score == below / (len(healthy) + 1) or abs(score - below / (len(healthy) + 1)) < 1e-12
+            following = min(h for h in healthy if h >= ratio)
+            below, reached = (sum(h < ratio for h in healthy), sum(h <= following for h in healthy))
+            assert below / (len(healthy) + 1) - 1e-12 <= score <= reached / (len(healthy) + 1) + 1e-12
         else:
             assert score >= len(healthy) / (len(healthy) + 1), "beyond all of them"
+
+
+@given(HEALTHY)
+def test_at_a_healthy_ratio_it_is_the_share_at_or_below_it(healthy):
+    shares = [sum(h <= ratio for h in healthy) / (len(healthy) + 1) for ratio in healthy]
+    np.testing.assert_allclose(score_of(healthy, healthy), shares, rtol=1e-12)
+
+
+def test_between_two_healthy_ratios_it_has_no_step():
+    healthy = np.array([1.0, 2.0, 4.0])
+    fine = score_of(np.linspace(0, 6, 6001), healthy)
+    assert np.diff(fine).max() < 1e-3
 
 
 def test_beyond_all_healthy_ratios_bad_and_worse_stay_apart():

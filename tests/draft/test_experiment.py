@@ -31,5 +31,6 @@ def test_the_number_of_failures_decides_the_task(tmp_path: Path, failures: int, 
     assert model == (["lightgbm"] if lives else ["pca"]) and ("fit_scope" in made) != lives
     assert {"override window": "by_time"} in made["defaults"] and {"override source": "table"} in made["defaults"]
     assert made["source"] == {"card": "datasets/fleet.yaml"} and made["on_error"] == "quarantine" and made["name"] == "fleet"
+    assert ("alarm" in made) != lives and made.get("alarm", {"margin": 2.0}) == {"margin": 2.0}
     assert plan.noun == "pumps" and plan.grid.life_unit == "h"
     assert made["evaluate"] == {"cap": 1440, "horizon": pytest.approx(320, abs=20), "lead": 24}

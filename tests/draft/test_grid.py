@@ -57,3 +57,9 @@ def test_zones_are_guessed_by_the_dates_and_asked_for() -> None:
     assert record(times, Written(None, 1.0)).zone == "UTC" and record(times, Written(None, 1.0, zoned=True)).zone_known
     spring = [datetime(2025, 3, 29) + timedelta(minutes=10 * i) for i in range(500)]
     assert record(spring).zone == "UTC" and "spring" in record(spring).zone_why
+
+
+def test_the_second_pass_of_the_hour_that_autumn_repeats_is_not_late() -> None:
+    utc = [datetime(2025, 10, 25, 12) + timedelta(minutes=7 * i) for i in range(400)]
+    change = datetime(2025, 10, 26, 1)
+    assert record([t + timedelta(hours=2 if t < change else 1) for t in utc]).lateness == 0

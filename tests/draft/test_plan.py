@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pmx.contract import DataError
-from pmx.draft.plan import ENOUGH, Plan, horizons, make_plan
+from pmx.draft.plan import ENOUGH, Plan, brief, horizons, make_plan
 
 FOLDER = Path(__file__).parents[2] / "datasets" / "example_plant"
 
@@ -63,3 +65,14 @@ def test_a_record_without_a_signal_is_refused(tmp_path: Path) -> None:
     (tmp_path / "r.csv").write_text("\n".join(lines), encoding="utf-8")
     with pytest.raises(DataError, match="no signal varies: a .constant."):
         make_plan("p", [tmp_path / "r.csv"], [])
+
+
+@given(st.lists(st.tuples(st.sampled_from(["tag_", "p", "x2_"]), st.integers(0, 12)), unique=True, max_size=30))
+def test_all_names_are_told_briefly(made: list[tuple[str, int]]) -> None:
+    names = [f"{stem}{n}" for stem, n in made]
+    told = []
+    for part in brief(names).split(", ") if names else []:
+        first, _, last = part.partition(" to ")
+        at = [names.index(n) for n in (first, last or first)]
+        told += names[at[0] : at[1] + 1]
+    assert told == names

@@ -74,7 +74,22 @@ def test_parquet_times_become_text_that_can_be_read(tmp_path: Path) -> None:
     at = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     pl.DataFrame({"t": [at], "local": [at.replace(tzinfo=None)], "v": [1.5], "on": [True]}).write_parquet(tmp_path / "a.parquet")
     read = read_sheet([tmp_path / "a.parquet"])
-    assert read.frame.row(0)[:4] == ("2026-01-02T03:04:05.000000Z", "2026-01-02T03:04:05.000000", "1.5", "1")
+    assert read.frame.row(0)[:4] == ("2026-01-02T03:04:05.000000Z", "2026-01-02T03:04:05.000000", 1.5, 1)
+    assert read.as_text().frame.row(0)[2:4] == ("1.5", "1") and read.share_of_numbers("v") == 1 and read.whole
+
+
+def test_slices_of_large_parquet_files_reach_from_head_to_tail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in "ab":
+        values = pl.DataFrame({"n": range(20_000), "v": [float("nan") if i % 2 else float(i) for i in range(20_000)]})
+        values.write_parquet(tmp_path / f"{name}.parquet", row_group_size=3000)
+    monkeypatch.setattr(sheet_module, "CELLS", 8000)
+    read = read_sheet([tmp_path / "a.parquet", tmp_path / "b.parquet"])
+    assert not read.whole and read.columns == ["n", "v"] and read.frame.height == 2 * 2000
+    for _, one in read.frame.group_by(sheet_module.FILE, maintain_order=True):
+        assert one["n"][0] == 0 and one["n"][-1] == 19_999 and one["n"].is_sorted()
+    for _, one in read.frame.group_by(sheet_module.SLICE, maintain_order=True):
+        assert one[sheet_module.FILE].n_unique() == 1 and set(one["n"].diff().drop_nulls()) == {1}
+    assert read.frame[sheet_module.SLICE].n_unique() == 16 and read.frame["v"].null_count() == 2000
 
 
 @pytest.mark.parametrize(

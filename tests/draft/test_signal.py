@@ -1,6 +1,7 @@
 """Roles, ranges, standstill and gaps of signals."""
 
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -8,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pmx.draft.signal import Signal, describe
+from pmx.draft import sheet as sheet_module
+from pmx.draft.plan import make_plan
+from pmx.draft.signal import Signal, describe, ends
 
 BEGIN = datetime(2026, 1, 1)
 
@@ -84,3 +87,22 @@ def test_gaps_are_medians_of_assets_and_useless_signals_say_why() -> None:
     assert of(np.full(50, 2.0)).useless() == "constant"
     empty = pl.DataFrame(schema={"asset": pl.String, "time": pl.Datetime("us"), "number": pl.Float64})
     assert describe("x", "", (0, 0), empty).useless() == "empty" and describe("x", "", (9, 1), empty).useless().startswith("text")
+
+
+def test_distances_between_slices_of_a_file_do_not_count() -> None:
+    time = [BEGIN + timedelta(seconds=60 * i + 86_400 * (i // 10)) for i in range(100)]
+    one = pl.DataFrame({"asset": ["P1"] * 100, "time": time, "number": np.arange(100.0), "slice": [i // 10 for i in range(100)]})
+    assert describe("x", "", (100, 100), one).late_gap == 60.0 and describe("x", "", (100, 100), one.drop("slice")).late_gap > 80_000
+
+
+def test_every_asset_and_the_whole_record_are_seen_in_a_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sheet_module, "CELLS", 3000)
+    hours = [BEGIN + timedelta(hours=h) for h in range(50)]
+    frame = pl.DataFrame(
+        {"machine": [n for n in range(200) for _ in hours], "time": hours * 200, "load": np.random.default_rng(0).random(10_000)}
+    )
+    frame.write_parquet(tmp_path / "a.parquet")
+    plan = make_plan("fleet", [tmp_path / "a.parquet"], [])
+    assert not plan.sheet.whole and set(plan.assets) == set(map(str, range(200))) and plan.grid.of(49 * 3600.0) == plan.grid.span
+    whole = ends(plan.sheet, plan.layout, pl.DataFrame({"asset": ["x"], "time": [BEGIN]}))
+    assert whole["begin"].unique().to_list() == [hours[0]] and whole["end"].unique().to_list() == [hours[-1]]

@@ -16,9 +16,9 @@ from pmx.feature.kernel import Age, Ewma, TrailingMean
 from pmx.feature.regime import RegimeScore
 from pmx.gate.parity import as_ticks, features_by_step, fixtures, parity
 from pmx.model.lightgbm import LightGBM
-from pmx.model.scope import Scoped
 from pmx.pack.core import core_files
 from pmx.pack.fitted import Fitted
+from pmx.pack.scope import Scoped
 from tests.small_fleet import small_fleet, small_watch
 
 

@@ -22,8 +22,8 @@ from pmx.model.convolution import CausalAutoencoder
 from pmx.model.lightgbm import LightGBM
 from pmx.model.mlp import Mlp
 from pmx.model.regression import Regression
-from pmx.model.scope import Scoped
 from pmx.pack.fitted import Fitted, Healthy
+from pmx.pack.scope import Scoped
 
 KINDS = [Mlp(hidden=[16, 8], epochs=6, patience=3), Autoencoder(hidden=[8, 3, 8], epochs=6, patience=3)]
 COLUMNS = 6

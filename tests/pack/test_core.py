@@ -17,9 +17,9 @@ from pmx.edge.replay import replay_ticks
 from pmx.edge.selftest import selftest
 from pmx.evaluate.protocol import Protocol
 from pmx.gate.parity import as_ticks
-from pmx.model.scope import Scoped
 from pmx.pack.core import core_files, golden_readings, pack
 from pmx.pack.fitted import Fitted
+from pmx.pack.scope import Scoped
 from pmx.select.training import Training
 from tests.small_fleet import small_fleet, small_watch
 

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pmx.contract import Channel, Running
+from pmx.profile.text import record_lines
 from pmx.source.cmapss import Cmapss
-from tests.profile.fleet import CONTRACT, found, of, profiled, rows
+from tests.profile.fleet import CONTRACT, found, history, of, profiled, rows, stamps
 
 
 def test_a_healthy_fleet_has_no_remarks_but_what_a_counter_is():
@@ -111,3 +112,24 @@ def test_the_sensors_that_never_move_in_the_real_engines(data_root):
     assert {c.name for c in profile.channels if not c.usable} == {"throttle", "T2", "P2", "epr", "farB", "Nf_dmd", "PCNfR_dmd"}
     assert (profile.claim.task, profile.claim.failures, len(profile.record.assets)) == ("rul", 200, 200)
     assert (profile.orders.inside, profile.orders.after, profile.offset.state) == (100, 100, "unknown")
+
+
+@pytest.mark.parametrize("hour, falls", [(7128.0, False), (7129.0, False), (7126.0, True), (7131.0, True)])
+def test_the_hour_that_autumn_repeats_is_no_fall_of_a_counter(hour: float, falls: bool):
+    frame = rows(assets=1, days=3, step=0.25).with_columns(pl.col("hour") + 297 * 24 - 24, energy=pl.int_range(pl.len()).cast(pl.Float64))
+    swapped = pl.when(pl.col("hour") == hour).then(pl.col("energy") + 1.5).otherwise("energy")  # the next one is lower
+    told = found(profiled(frame.with_columns(energy=swapped), contract=replace(CONTRACT, time_zone="Europe/Berlin")), "energy").remarks[0]
+    assert ("falls once" in told) == falls
+    assert "falls once" in found(profiled(frame.with_columns(energy=swapped)), "energy").remarks[0], "in UTC no hour is repeated"
+
+
+def test_rows_refused_for_their_quality_need_no_wider_range():
+    frame = rows(assets=1, days=3).select("asset", "hour", "heat", "flow").unpivot(index=["asset", "hour"], variable_name="channel")
+    frame = frame.with_columns(quality=pl.when(pl.int_range(pl.len()) % 20 == 3).then(pl.lit("Bad")).otherwise(pl.lit("Good")))
+    contract = replace(CONTRACT, channels=(Channel("heat", "degC"), Channel("flow", "m3/h")), good=("Good",))
+    frame = frame.sort("hour").with_row_index("row", offset=2).with_columns(pl.col("row").cast(pl.Int64), file=pl.lit("a.csv"))
+    made = replace(history(rows(assets=1, days=3)), contract=contract, notes=("two tags are unknown",))
+    profile = of(replace(made, rows=frame.with_columns(time=stamps(frame["hour"].to_numpy())).drop("hour").lazy()))
+    (want,) = (w for w in profile.wants if w.startswith("check channel flow"))
+    assert "for their quality code" in want and "Good" in want and "range" not in want
+    assert "two tags are unknown" in record_lines(profile) and profile.to_json()["notes"] == ["two tags are unknown"]

@@ -116,7 +116,6 @@ LONG_MISTAKES = {
     "three columns of time": ("[[Störungsbeginn, Uhrzeit], E", "[[Störungsbeginn, Uhrzeit, Tag], E", "events.time: -> a column"),
     "skip without values": ("values: [LKZ, STOR]", "value: LKZ", "events.skip.values: is missing"),
     "no tag": ("  tag: Tag\n", "", "readings.tag: is missing -> long files need the column of tags"),
-    "a decimal sign that separates": ('separator: ";"\n  decimal', 'separator: ","\n  decimal', "',' is the decimal sign too"),
 }
 
 

@@ -8,7 +8,7 @@ from spox import Tensor, argument, build
 from pmx.contract import UsageError
 from pmx.model import Model
 from pmx.model.pca import Pca
-from pmx.model.scope import Scoped, by_asset
+from pmx.pack.scope import Scoped, by_asset
 
 
 class Largest(Model):
