@@ -52,8 +52,9 @@ def new_plant(plant: str, readings: Sequence[str], orders: Sequence[str] = (), f
 
 def _tell(plan: Plan, card: Path, experiment: Path) -> None:
     layout, grid = plan.layout, plan.grid
+    noun = plan.noun.removesuffix("s") if len(plan.assets) == 1 else plan.noun
     print(
-        f"{plan.plant}: {len(plan.assets)} {plan.noun.removesuffix('s') if len(plan.assets) == 1 else plan.noun}, {len(plan.channels)} channels, {'long' if layout.long else 'wide'} rows, "
+        f"{plan.plant}: {len(plan.assets)} {noun}, {len(plan.channels)} channels, {'long' if layout.long else 'wide'} rows, "
         f"ticks of {grid.tick:g} {grid.life_unit}, {len(plan.unused)} signals or columns left out"
     )
     if plan.work:

@@ -151,16 +151,25 @@ def _parquet(files: Sequence[Path]) -> Sheet:
             schema, height = lazy.collect_schema(), lazy.select(pl.len()).collect().item()
             lazy = lazy.select(_plain(n, t) for n, t in schema.items())
             most = max(1000, CELLS // max(1, len(schema)) // len(files))
-            # Whole slices, not every n-th row: the distances between readings are measured too.
             many = min(SLICES, most // LEAST) if height > most else 0
-            part = most // max(1, many)
-            starts = [int(i * (height - part) / (many - 1)) for i in range(many)]
-            found = pl.collect_all([lazy.slice(s, part) for s in starts] or [lazy])
+            lazy = _sliced(lazy, height, most // many, many) if many else lazy.with_columns(pl.lit(0, pl.Int32).alias(SLICE))
+            found = lazy.collect(engine="streaming")
         except (pl.exceptions.PolarsError, OSError) as error:
             raise DataError(f"Cannot read {file}: tried as Parquet, {str(error).splitlines()[0]} -> export the file again") from error
-        frames += [_marked(f, file, slices + i + 1 if many else 0) for i, f in enumerate(found)]
+        frames.append(found.with_columns(pl.lit(file.stem).alias(FILE), pl.col(SLICE) + slices))
         slices += many
     return Sheet(tuple(files), _stripped(pl.concat(frames, how="diagonal_relaxed")), None, None, ".", 1, not slices, ())
+
+
+def _sliced(rows: pl.LazyFrame, height: int, part: int, many: int) -> pl.LazyFrame:
+    """Evenly spaced slices of `part` rows from head to tail, numbered from 1 on in `SLICE`.
+
+    Slices, not every n-th row, as the distances between readings are measured too; the file is read once.
+    """
+    at, step = pl.col(SLICE), (height - part) // (many - 1)
+    inside = ((at % step < part) & (at < (many - 1) * step)) | (at >= height - part)
+    number = pl.min_horizontal(at // step, pl.lit(many - 1)).cast(pl.Int32) + 1
+    return rows.with_row_index(SLICE).filter(inside).with_columns(number)
 
 
 def _marked(frame: pl.DataFrame, file: Path, at: int) -> pl.DataFrame:

@@ -17,8 +17,9 @@ MOST_CHANNELS, MOST_WANTS = 24, 8
 def text(profile: Profile) -> str:
     """The profile in aligned plain words, without the page's plots."""
     counts, history = profile.record.counts, profile.record.history
+    noun = _plural(history.noun, len(profile.record.assets))
     lines = [
-        f"{shown(history.name, 80)}: {len(profile.record.assets):,} {_plural(history.noun, len(profile.record.assets))}, {counts['in']:,} rows, {counts['quarantined']:,} of them refused"
+        f"{shown(history.name, 80)}: {len(profile.record.assets):,} {noun}, {counts['in']:,} rows, {counts['quarantined']:,} of them refused"
     ]
     lines += _block("Verdict", [profile.claim.headline, *profile.claim.lines])
     for name, told in sections(profile):
