@@ -141,6 +141,21 @@ def _source_or_experiment(name: str, overrides: list[str]) -> tuple[Source, Any]
     return config.build(cfg).source, cfg
 
 
+def export_data(name: str, overrides: list[str], output: Path | None) -> dict[str, Any]:
+    """Writes the accepted readings of a source, or of an experiment's source, as a device takes them: CSV, one row per asset and time."""
+    source, cfg = _source_or_experiment(name, overrides)
+    history = source.load()
+    admitted = admit(history.rows, history.contract, str(cfg.on_error)).some(history.name)
+    file = output or Path(cfg.out) / "export" / f"{history.name.replace(' ', '_')}.csv"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    table = admitted.readings.select("asset", "time", *history.contract.names)
+    with replacing(file) as part:
+        table.write_csv(part, datetime_format="%Y-%m-%dT%H:%M:%S%.6fZ")
+    print(f"{len(table):,} rows of {history.name} in {file}; {admitted.counts['quarantined']:,} refused rows are left out")
+    print(f"Next: pmx-edge replay BUNDLE --input {file}")
+    return {"file": str(file), "rows": len(table), "quarantined": admitted.counts["quarantined"]}
+
+
 def fetch_data(name: str, overrides: list[str]) -> dict[str, Any]:
     """Prints a data set's terms, then downloads it and checks every file's digest."""
     source, _ = _source(name, overrides)

@@ -39,11 +39,11 @@ def _parser() -> argparse.ArgumentParser:
         one = command(name, text, HYDRA)
         one.add_argument("name", metavar="NAME", help="an experiment; a wrong name lists them all")
         one.add_argument("overrides", nargs="*", metavar="key=value", help="changes to its settings")
-    data = command("data", "list, check, profile or fetch data sets")
-    data.add_argument("action", choices=["list", "check", "profile", "fetch"])
-    data.add_argument("source", nargs="?", metavar="SOURCE", help="such as cmapss; profile also takes an experiment")
+    data = command("data", "list, fetch, check, profile or export data sets")
+    data.add_argument("action", choices=["list", "check", "profile", "export", "fetch"])
+    data.add_argument("source", nargs="?", metavar="SOURCE", help="such as cmapss; check, profile and export also take an experiment")
     data.add_argument("overrides", nargs="*", metavar="key=value", help="such as source.subset=FD003 or on_error=quarantine")
-    data.add_argument("--output", type=Path, metavar="FILE", help="profile: where its page goes (runs/profile/<name>.html)")
+    data.add_argument("--output", type=Path, metavar="FILE", help="where the page of profile, or the CSV of export, goes (runs/profile/<name>.html, runs/export/<name>.csv)")
     new = command("new", "draft a plant's card and experiment from its raw files")
     new.add_argument("plant", metavar="PLANT", help="its name, such as mill_3")
     new.add_argument("--readings", nargs="+", required=True, metavar="FILE", help="CSV, TXT, TSV or Parquet; files, patterns or folders")
@@ -156,7 +156,7 @@ def _one_of_many(cfg: DictConfig, folder: Path, options: argparse.Namespace) -> 
 
 
 def _data(options: argparse.Namespace) -> dict[str, Any]:
-    from pmx.data import check_data, fetch_data, list_data, profile_data
+    from pmx.data import check_data, export_data, fetch_data, list_data, profile_data
 
     if options.action == "list":
         return list_data()
@@ -166,6 +166,8 @@ def _data(options: argparse.Namespace) -> dict[str, Any]:
         raise UsageError(f"pmx data {options.action} needs a source -> pmx data list shows them")
     if options.action == "profile":
         return profile_data(options.source, options.overrides, options.output)
+    if options.action == "export":
+        return export_data(options.source, options.overrides, options.output)
     return (check_data if options.action == "check" else fetch_data)(options.source, options.overrides)
 
 

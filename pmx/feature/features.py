@@ -83,13 +83,15 @@ class FeatureSet:
                     row[self._carried :] = self.normalise_.own_[asset].ravel()
         return start
 
-    def seen(self, ticks: pl.DataFrame) -> np.ndarray:
-        """Whether a tick has the reading of any channel that the features look at, bool [row]."""
-        return (
-            ticks.select(pl.any_horizontal(pl.col(self.channels_).is_not_null() & pl.col(self.channels_).is_not_nan()))
-            .to_series()
-            .to_numpy()
-        )
+    def fits(self, ticks: pl.DataFrame, task: str) -> np.ndarray:
+        """Whether a tick may be fitted on, bool [row]: off-time never is. A gap in the record is part of a life, whose features and label
+        stand, but there is nothing in it to call normal.
+        """
+        if task == "anomaly":
+            return self.scored(ticks)
+        if self.contract_.running is None:
+            return np.ones(len(ticks), bool)
+        return ticks.select(pl.any_horizontal(pl.col(self.contract_.names).is_not_null())).to_series().to_numpy()
 
     def scored(self, ticks: pl.DataFrame) -> np.ndarray:
         """Whether a tick has the score of any channel, bool [row]: not where the setting that names its regime is missing."""

@@ -76,18 +76,18 @@ def out_of_fold(
     task = task_of(models, features)
     training.usable(task, protocol)  # refused here, before anything is fitted
     scores = {name: np.full(len(training.ticks), np.nan) for name in models}
-    folds = training.folds()
+    folds = training.folds(task)
     for i, (fit, validate) in enumerate(folds):
         rows, target = training.fold(fit, validate, task, protocol)
         fitted_features = features.fit(training.ticks.filter(pl.Series(fit)), training.contract, training.each)
-        seen = fitted_features.scored(training.ticks) if task == "anomaly" else fitted_features.seen(training.ticks)
-        rows = rows & seen
+        fits = fitted_features.fits(training.ticks, task)
+        rows = rows & fits
         if not rows.any():
             raise DataError(
                 f"fold {i + 1} of {len(folds)}: no tick has a label to fit on -> fewer window.folds, or a history with more failures"
             )
         x = fitted_features.table(training.ticks)
-        shown = validate & seen if task == "anomaly" else validate
+        shown = validate & fits if task == "anomaly" else validate
         for j, (name, model) in enumerate(models.items()):
             tell(f"fold {i + 1} of {len(folds)}: {name}", i * len(models) + j, len(folds) * len(models))
             fitted = Scoped.fit(model, x[rows], target[rows], training.asset[rows], training.each)
@@ -130,18 +130,16 @@ def try_out(name: str, model: Model, scores: np.ndarray, training: Training, pro
 
 def _healthy(model: Model, scores: np.ndarray, training: Training, protocol: Protocol) -> tuple[Healthy, np.ndarray]:
     """What healthy scores look like, and the validation verdicts float32 [row] that follow."""
-    asset, looked = training.asset, training.nearest()
-    fine = training.healthy(protocol) & looked
-    near = smoothed(np.where(looked, scores, np.nan), asset, model.smooth)  # begins with these ticks, as no other model's scores belong in
-    fine &= _warm(near, asset, model.smooth)
+    asset = training.asset
+    smooth = smoothed(scores, asset, model.smooth)
+    fine = training.healthy(protocol) & _warm(smooth, asset, model.smooth)
     if not fine.any():
         raise DataError(
             f"validation has no tick that is surely healthy for {protocol.horizon:g} more {training.contract.life_unit} "
             "-> shorten evaluate.horizon, or take more data"
         )
-    healthy = Healthy.of(near[fine], asset[fine], training.each)
-    ratio = smoothed(scores, asset, model.smooth) / healthy.levels(asset)
-    return healthy, score_of(ratio, healthy.ratios).astype(np.float32)
+    healthy = Healthy.of(smooth[fine], asset[fine], training.each)
+    return healthy, score_of(smooth / healthy.levels(asset), healthy.ratios).astype(np.float32)
 
 
 def _warm(score: np.ndarray, asset: np.ndarray, half_life: float) -> np.ndarray:
@@ -177,7 +175,7 @@ def refit(trial: Trial, features: FeatureSet, training: Training, protocol: Prot
     """The trial's model on the whole training part."""
     usable, target = training.usable(trial.model.task, protocol)
     fitted_features = features.fit(training.ticks.filter(pl.Series(training.fits)), training.contract, training.each)
-    usable = usable & (fitted_features.scored if trial.model.task == "anomaly" else fitted_features.seen)(training.ticks)
+    usable = usable & fitted_features.fits(training.ticks, trial.model.task)
     model = Scoped.fit(trial.model, fitted_features.table(training.ticks)[usable], target[usable], training.asset[usable], training.each)
     used = pl.concat([fitted_features.fitted_on_, training.ticks.filter(pl.Series(usable)).select("asset", "tick")]).unique()
     return Fitted(trial.name, fitted_features, model, protocol.cap, trial.healthy, used)
@@ -187,7 +185,7 @@ def refit_without_age(trial: Trial, features: FeatureSet, training: Training, pr
     """The same for an asset of unknown age: no kernel that reads it, and training histories that begin at random mid-life cuts."""
     usable, target = training.usable(trial.model.task, protocol)
     fitted_features = features.without_age().fit(training.ticks.filter(pl.Series(training.fits)), training.contract)
-    usable = usable & fitted_features.seen(training.ticks)
+    usable = usable & fitted_features.fits(training.ticks, trial.model.task)
     entered, row = enter_mid_life(training.ticks, seed)
     rows = usable[row]
     model = Scoped.fit(trial.model, fitted_features.table(entered)[rows], target[row][rows], training.asset[row][rows], False)

@@ -64,14 +64,9 @@ class Training:
             usable[fit], target[fit] = _usable(known, task, protocol)
         return fit & usable, target
 
-    def folds(self) -> list[tuple[np.ndarray, np.ndarray]]:
+    def folds(self, task: str) -> list[tuple[np.ndarray, np.ndarray]]:
         """Pairs of bool masks [row], those to fit on and those to predict: the split's, or the calibration runs where there are any."""
-        return self.split.validation(self.ticks, self.by) if self.fits.all() else [(self.fits, ~self.fits)]
-
-    def nearest(self) -> np.ndarray:
-        """bool [row]: the ticks whose validation tells most of the refit. Of blocks in time the last, which was fitted on most."""
-        folds = self.folds()
-        return folds[-1][1] if self.by == "time" else np.any([validate for _, validate in folds], 0)
+        return self.split.validation(self.ticks, self.by, task) if self.fits.all() else [(self.fits, ~self.fits)]
 
     def healthy(self, protocol: Protocol) -> np.ndarray:
         """bool [row]: ticks that count as healthy."""

@@ -82,11 +82,12 @@ class Split(ABC):
             raise DataError(f"the {side} part is empty -> change the window settings or take more data")
         return division
 
-    def validation(self, ticks: pl.DataFrame, by: str) -> list[tuple[np.ndarray, np.ndarray]]:
+    def validation(self, ticks: pl.DataFrame, by: str, task: str = "rul") -> list[tuple[np.ndarray, np.ndarray]]:
         """Pairs of bool masks [row] over the training ticks: those to fit on, those to predict.
 
-        Under a split by asset, groups of assets; under a split by time, later blocks of each asset's training period,
-        each predicted from the blocks before it.
+        Under a split by asset, groups of assets; under a split by time, blocks of each asset's training period. A block is
+        predicted from the blocks before it, as later ticks of a life would tell its end; for the task `anomaly`, which has no label
+        to tell, from all others.
         """
         asset = ticks["asset"].to_numpy()
         if by == "asset":
@@ -103,6 +104,8 @@ class Split(ABC):
             raise DataError(
                 f"{longest} training ticks per asset at most for {self.folds} folds -> lower window.folds, or train on more of each life"
             )
+        if task == "anomaly":
+            return [(block != k, block == k) for k in range(self.folds + 1)]
         return [(block < k, block == k) for k in range(1, self.folds + 1)]
 
     def blocks(self, ticks: pl.DataFrame) -> np.ndarray:

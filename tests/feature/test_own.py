@@ -1,5 +1,8 @@
 """Constants fitted for each asset apart: the same scores on both paths, from the asset's own ticks alone, and none for a stranger."""
 
+import copy
+from dataclasses import replace
+
 import numpy as np
 import onnxruntime
 import polars as pl
@@ -8,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from spox import Tensor, argument, build
 
-from pmx.contract import Channel, Contract
+from pmx.contract import Channel, Contract, Running
 from pmx.feature.features import FeatureSet
 from pmx.feature.kernel import Ewma, Lags, TrailingMean
 from pmx.feature.regime import RegimeScore
@@ -153,7 +156,7 @@ def test_a_tick_without_its_regime_is_seen_and_not_scored():
     rows = np.array([[a, a, a, a], [a, b, b, b], [a, b, a, b], [b, a, a, a], [b, b, b, b]], np.float32)
     for features, told in ((fitted(3, each=False), [True, False, True, False, False]), (SETS[3], [True, False, True, False, False])):
         assert features.scored(frame({"P": rows}, contract(3))).tolist() == told, "without its regime a reading tells nothing"
-        assert features.seen(frame({"P": rows}, contract(3))).tolist() == [True, False, True, True, False]
+        assert features.fits(frame({"P": rows}, contract(3)), "anomaly").tolist() == told
         assert features_present(features, rows, ["P"] * 5).tolist() == told, "the graph says the same"
     strange = features_present(SETS[3], rows, ["new"] * 5)
     assert not strange.any() and not SETS[3].scored(frame({"new": rows}, contract(3))).any()
@@ -171,3 +174,14 @@ def features_present(features: FeatureSet, rows: np.ndarray, assets: list[str]) 
     windows[:, -1] = rows
     given = {"window": windows, "memory": features.memory0(assets)}
     return graph.run(None, {i.name: given[i.name] for i in graph.get_inputs()})[0]
+
+
+def test_off_time_is_not_fitted_on_and_a_gap_of_a_life_is():
+    rows = np.full((3, 4), 50.0, np.float32)
+    rows[1] = np.nan
+    always = fitted(1, each=False)
+    running = copy.copy(always)
+    running.contract_ = replace(always.contract_, running=Running(always.contract_.names[-1], above=1.0))
+    rows = rows[:, : len(always.contract_.names)]
+    told = [f.fits(frame({"P": rows}, contract(1)), "rul").tolist() for f in (always, running)]
+    assert told == [[True, True, True], [True, False, True]]

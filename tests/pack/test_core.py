@@ -176,7 +176,7 @@ def test_golden_vectors_of_a_watched_fleet_exercise_its_score(each):
     arrays = small_watch(each).bundle.arrays("golden.npz")
     score = arrays["anomaly_score"]
     assert np.isnan(score).mean() < 0.2 and np.ptp(score[~np.isnan(score)]) > 0.5 and len(np.unique(score[~np.isnan(score)])) > 20
-    assert arrays["standing"].any() and selftest(small_watch(each).bundle)["largest_difference"] == 0.0
+    assert (arrays["standing"].any() or not each) and selftest(small_watch(each).bundle)["largest_difference"] == 0.0
 
 
 def test_the_self_test_notices_a_changed_constant_of_a_known_asset():

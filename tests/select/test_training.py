@@ -125,22 +125,24 @@ def test_calibration_assets_are_never_fitted_on_and_are_all_that_validates(fleet
     usable, target = part.usable(task, protocol)
     before, _ = whole.usable(task, protocol)
     np.testing.assert_array_equal(usable, before & ~set_apart)
-    ((fit, validate),) = part.folds()
+    ((fit, validate),) = part.folds(task)
     np.testing.assert_array_equal(validate, set_apart)
     assert (fit ^ validate).all() and not (part.fold(fit, validate, task, protocol)[0] & set_apart).any()
-    np.testing.assert_array_equal(part.nearest(), set_apart)
     assert part.healthy(protocol)[set_apart].any(), "they are healthy all the same: limits come from them"
 
 
-def test_validation_that_tells_most_of_the_refit_is_the_last_block_in_time_and_every_fold_by_asset(fleet, whole):
-    assert whole.nearest().all(), "by asset each fold lacks as much as any other"
+def test_blocks_in_time_are_predicted_from_earlier_ones_and_for_an_anomaly_from_all_others(fleet):
     ticks, history = fleet
     head = Head(rows=60, folds=3)
     part = Training.of(ticks, head.apply(ticks, None), history, head)
-    near = part.ticks.filter(pl.Series(part.nearest())).group_by("asset").agg(pl.col("tick").min(), pl.len()).sort("asset")
-    assert near["tick"].to_list() == [46] * 10 and near["len"].to_list() == [15] * 10, "the last of four blocks of 60"
-    last, validate = part.folds()[-1]
-    assert not (last & part.nearest()).any() and np.array_equal(validate, part.nearest())
+    tick = part.ticks["tick"].to_numpy()
+    folds = part.folds("rul")
+    assert len(folds) == 3 and all(
+        tick[fit & (part.asset == a)].max() < tick[v & (part.asset == a)].min() for fit, v in folds for a in part.truth.assets
+    )
+    blocks = part.folds("anomaly")
+    assert len(blocks) == 4 and (np.sum([v for _, v in blocks], 0) == 1).all() and all((fit ^ v).all() for fit, v in blocks)
+    assert [int(v.sum()) for _, v in blocks] == [15 * len(part.truth.assets)] * 4
 
 
 def episodes(*rows: tuple[str, float, float, str]) -> pl.DataFrame:
