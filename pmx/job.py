@@ -158,7 +158,8 @@ def _outcome(result: Result, plan: Plan, command: str) -> Outcome:
     verdict = "All gates passed." if result.refused is None else "Refused: nothing was registered."
     reads = f"Test part met {len(result.rows)} times, once per row."
     description = f"{verdict} {reads}\n\n{tables}\n\n{gates}\n\nAgain: `{command}`\n\nBundle core digest `{result.core}`"
-    figures = {"trajectories": plot.trajectories(result.played, result.truth, plan.protocol)}
+    limit = next(t.policy.raise_at for t in result.trials if t.name == result.winner.name)
+    figures = {"trajectories": plot.trajectories(result.played, result.truth, plan.protocol, limit)}
     if name == "rul":
         figures["error_by_true_rul"] = plot.error_by_life(result.played, result.truth, plan.protocol)
     figures["parity"] = plot.device_against_model(np.concatenate(result.played.outputs[name]), result.offline, name)

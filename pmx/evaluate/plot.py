@@ -56,34 +56,50 @@ def error_by_life(played: Replayed, truth: Truth, protocol: Protocol) -> Figure:
     return figure
 
 
-def trajectories(played: Replayed, truth: Truth, protocol: Protocol, most: int = 6) -> Figure:
-    """The longest-watched test assets: true and estimated RUL, or the anomaly score beside the truth, and where the alarm stood."""
+def trajectories(played: Replayed, truth: Truth, protocol: Protocol, limit: float, most: int = 6) -> Figure:
+    """The longest-watched test assets: true and estimated RUL, or how rare the anomaly score is among healthy readings, beside the truth
+    and the limit; and where the alarm stood.
+    """
     unit = played.contract.life_unit
-    figure = Figure(figsize=(9, 5), layout="constrained")
-    grid = figure.subplots(2, 3, sharey=True).ravel()
-    pairs = _lives(played, truth, protocol) if "rul" in played.outputs else []
     order = np.argsort([-len(t) for t in played.tick], kind="stable")[:most]
+    rows = -(-len(order) // 3)
+    figure = Figure(figsize=(10, 0.8 + 2.4 * rows), layout="constrained")
+    grid = figure.subplots(rows, 3, sharey=True, squeeze=False).ravel()
+    pairs = _lives(played, truth, protocol) if "rul" in played.outputs else []
     for axes, i in zip(grid, order, strict=False):
         at = (played.tick[i] - played.tick[i][0]) * played.contract.tick
         if pairs:
             axes.plot(at, pairs[i][0], color=INK, linewidth=1, label="true, capped")
             axes.plot(at, pairs[i][1], color=ACCENT, linewidth=1, label="estimated")
+            bottom, top = 0.0, protocol.cap
         else:
-            axes.plot(at, played.outputs["anomaly_score"][i], color=ACCENT, linewidth=1, label="anomaly score, higher = worse")
-            axes.set_ylim(0, 1.05)
-        top = protocol.cap if pairs else 1.0
-        known = truth.anomalous(played.tick[i].astype(float), i, protocol.horizon / played.contract.tick)
-        if not pairs:
-            axes.plot(at, np.where(known > 0, 1.03, np.nan), color=INK, linewidth=4, label="anomalous in truth", solid_capstyle="butt")
-        axes.fill_between(at, 0, top, where=played.standing[i], color=PALE, alpha=0.4, step="post", label="alarm stands")
+            bottom, top = 1.0, _rarity(played, truth, protocol, limit, axes, at, i)
+        axes.fill_between(at, bottom, top, where=played.standing[i], color=PALE, alpha=0.4, step="post", label="alarm stands")
+        begins = (truth.begins[i] - played.tick[i][0]) * played.contract.tick
+        if begins > 0:
+            axes.axvline(begins, color=INK, linewidth=0.8, linestyle=":", label="test part begins")
         axes.set_title(played.assets[i], fontsize=9)
         axes.spines[["top", "right"]].set_visible(False)
     for axes in grid[len(order) :]:
         axes.set_visible(False)
-    grid[0].legend(frameon=False, fontsize=8)
-    figure.supxlabel(f"age in the record [{unit}]")
-    figure.supylabel(f"RUL [{unit}]" if pairs else "anomaly score")
+    handles, labels = grid[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=5, frameon=False, fontsize=8)
+    figure.supxlabel(f"age in the record [{unit}]", fontsize=9)
+    figure.supylabel(f"RUL [{unit}]" if pairs else "one healthy reading in ... is as bad", fontsize=9)
     return figure
+
+
+def _rarity(played: Replayed, truth: Truth, protocol: Protocol, limit: float, axes: Axes, at: np.ndarray, i: int) -> float:
+    """Draws an asset's anomaly scores as how many healthy readings hold one as bad, on a logarithmic scale; returns its upper end."""
+    top = 1e5
+    rare = 1 / np.maximum(1 - played.outputs["anomaly_score"][i].astype(np.float64), 1 / top)
+    known = truth.anomalous(played.tick[i].astype(float), i, protocol.horizon / played.contract.tick)
+    axes.plot(at, rare, color=ACCENT, linewidth=0.8, label="anomaly score")
+    axes.axhline(1 / max(1 - limit, 1 / top), color=INK, linewidth=0.8, linestyle="--", label="limit")
+    axes.plot(at, np.where(known > 0, 0.6 * top, np.nan), color=INK, linewidth=4, label="anomalous in truth", solid_capstyle="butt")
+    axes.set_yscale("log")
+    axes.set_ylim(1, top)
+    return top
 
 
 def device_against_model(device: np.ndarray, offline: np.ndarray, output: str) -> Figure:
