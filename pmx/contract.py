@@ -17,6 +17,7 @@ import numpy as np
 
 MICROSECONDS = {"s": 1_000_000, "min": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
 ROLES = ("measurement", "setting", "counter")
+MOST_GAP = 10_000_000  # ticks: each of them takes memory once it is filled
 ALIGNS = ("last", "mean", "max", "sum")
 RESERVED = ("file", "row", "asset", "time", "tick", "channel")
 
@@ -202,8 +203,8 @@ class Contract:
             raise UsageError(f"life unit {self.life_unit!r} on a calendar clock must be one of {', '.join(MICROSECONDS)}")
         if len(set(self.names)) < len(self.names):
             raise UsageError(f"a channel is listed twice: {', '.join(self.names)}")
-        if not 0 < self.tick < float("inf") or self.longest_gap < 0:
-            raise UsageError(f"tick {self.tick} must be above 0 and longest_gap {self.longest_gap} not below it")
+        if not 0 < self.tick < float("inf") or not 0 <= self.longest_gap <= MOST_GAP:
+            raise UsageError(f"tick {self.tick} must be above 0, longest_gap {self.longest_gap} between 0 and {MOST_GAP:,} ticks")
         if self.clock == "calendar" and abs(MICROSECONDS[self.life_unit] * self.tick - self.tick_us) > 1e-9 * self.tick_us:
             raise UsageError(f"tick {self.tick} {self.life_unit} is not a whole number of microseconds -> choose one that is")
         if not 0 <= self.lateness < float("inf"):

@@ -118,7 +118,9 @@ def _show(result: Result, alarms: list[str]) -> None:
         print(f"\n{table}")
     if alarms and result.winner.task == "anomaly":
         print("\nAlarms of the test part, with the channels furthest from normal in standard deviations")
-        print("\n".join(alarms[:ALARMS_SHOWN] + [f"... and {len(alarms) - ALARMS_SHOWN} more in alarms.csv"] * (len(alarms) > ALARMS_SHOWN)))
+        print(
+            "\n".join(alarms[:ALARMS_SHOWN] + [f"... and {len(alarms) - ALARMS_SHOWN} more in alarms.csv"] * (len(alarms) > ALARMS_SHOWN))
+        )
     age = "with age" if any(k.reads_age for k in result.winner.features.kernels) else "without age"
     assets = f"{len(result.played.assets)} test {result.history.noun}"
     print(f"\nWinner {result.winner.name} · {assets}, replayed through the device code ({age})")

@@ -43,7 +43,12 @@ def _parser() -> argparse.ArgumentParser:
     data.add_argument("action", choices=["list", "check", "profile", "export", "fetch"])
     data.add_argument("source", nargs="?", metavar="SOURCE", help="such as cmapss; check, profile and export also take an experiment")
     data.add_argument("overrides", nargs="*", metavar="key=value", help="such as source.subset=FD003 or on_error=quarantine")
-    data.add_argument("--output", type=Path, metavar="FILE", help="where the page of profile, or the CSV of export, goes (runs/profile/<name>.html, runs/export/<name>.csv)")
+    data.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="where the page of profile, or the CSV of export, goes (runs/profile/<name>.html, runs/export/<name>.csv)",
+    )
     new = command("new", "draft a plant's card and experiment from its raw files")
     new.add_argument("plant", metavar="PLANT", help="its name, such as mill_3")
     new.add_argument("--readings", nargs="+", required=True, metavar="FILE", help="CSV, TXT, TSV or Parquet; files, patterns or folders")

@@ -157,6 +157,7 @@ def has_word(name: str, wanted: Iterable[str]) -> bool:
 
 def unit_in(name: str) -> tuple[str, str]:
     """Name without its unit, and the unit: in brackets, or the last word; empty = none was found."""
+    name = " ".join(name[:200].split())  # a header may be anything, and the pattern below backtracks over blanks
     if found := re.search(r"\s*[\[\(\{<]\s*([^\[\]\(\){}<>]*?)\s*[\]\)\}>]\s*$", name):
         inside = found[1].strip()
         if not inside or inside.lower() in SPELLINGS or re.fullmatch(r"[A-Za-z%°µ³²/·*^0-9. -]{1,10}", inside):

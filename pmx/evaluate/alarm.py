@@ -48,17 +48,18 @@ class Alarm:
 
 
 def alarm_list(played: Replayed, truth: Truth, protocol: Protocol) -> list[Alarm]:
-    """Every alarm that was raised in the test part, by asset and time."""
+    """Every alarm that stood in the test part, by asset and time."""
     contract, found = played.contract, []
     horizon = protocol.horizon / contract.tick
     for i, (tick, standing) in enumerate(zip(played.tick, played.standing, strict=True)):
         wrong = truth.anomalous(tick.astype(np.float64), i, horizon)
         for begin, end in np.flatnonzero(np.diff(np.r_[False, standing, False])).reshape(-1, 2):
-            if tick[begin] < truth.begins[i]:
+            if tick[end - 1] < truth.begins[i]:
                 continue
             span = slice(begin, end) if truth.episodes is not None else slice(begin, begin + 1)
             known = wrong[span][~np.isnan(wrong[span])]
-            right = None if not len(known) or not _judged(truth) else bool(known.any())
+            judged = truth.episodes is not None or bool(truth.failures and truth.judged(tick[span].astype(np.float64), i, horizon)[0])
+            right = bool(known.any()) if judged and len(known) else None
             cleared = None if end == len(tick) else _time(contract, int(tick[end]))
             because = _because(played.outputs["contribution"][i][max(0, begin - 2) : begin + 1], contract.names)
             found.append(Alarm(truth.assets[i], _time(contract, int(tick[begin])), cleared, because, right))
@@ -73,11 +74,6 @@ def write_alarms(path: Path, alarms: list[Alarm]) -> None:
         for a in alarms:
             why = "; ".join(f"{channel} {distance:.1f}" for channel, distance in a.because)
             writer.writerow([a.asset, a.raised, a.cleared or "", why, "" if a.right is None else int(a.right)])
-
-
-def _judged(truth: Truth) -> bool:
-    """Whether anybody recorded what went wrong."""
-    return truth.episodes is not None or bool(truth.failures)
 
 
 def _because(contribution: np.ndarray, names: list[str]) -> tuple[tuple[str, float], ...]:

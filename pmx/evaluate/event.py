@@ -100,16 +100,18 @@ def _by_failure(at: np.ndarray, stands: np.ndarray, truth: Truth, i: int, horizo
 
 def _by_episode(at: np.ndarray, stands: np.ndarray, truth: Truth, i: int, horizon: float, lead: float) -> Judged:
     assert truth.episodes is not None
-    episodes = [(begin, end) for begin, end in truth.episodes[i] if ((at >= begin) & (at <= end)).any()]
-    anomalous = np.any([(at >= begin) & (at <= end) for begin, end in episodes] or [np.zeros(len(at), bool)], 0)
+    spans = [(begin, end, *np.searchsorted(at, [begin, np.nextafter(end, np.inf)])) for begin, end in truth.episodes[i]]
+    episodes = [(begin, end, first, last) for begin, end, first, last in spans if last > first]
+    anomalous = truth.anomalous(at, i, horizon) > 0
     delays = []
-    for begin, end in episodes:
-        hits = at[stands & (at >= begin) & (at <= end)]
-        delays += [float(hits[0] - begin)] if len(hits) else []
+    for begin, _, first, last in episodes:
+        hits = at[first:last][stands[first:last]]
+        # what began before the test part could not be told before it
+        delays += [float(hits[0] - max(begin, at[0]))] if len(hits) else []
     false = raised = right = 0
     for begin, end in _alarms(at, stands):
-        true = any(b <= end and begin <= e for b, e in episodes)
-        outside = int((~anomalous & (at >= begin) & (at <= end)).sum())
+        own = anomalous[slice(*np.searchsorted(at, [begin, np.nextafter(end, np.inf)]))]
+        true, outside = bool(own.any()), int((~own).sum())
         raised, right = raised + 1, right + int(true)
         # a right alarm may begin early and end late by a horizon, one that was never right may not begin at all
         false += int(outside // horizon) if true else 1 + int((outside - 1) // horizon)

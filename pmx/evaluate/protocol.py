@@ -76,13 +76,25 @@ class Truth:
         faults = [self.faults[i] for i in at] if self.faults else []
         return Truth(assets, failed, replaced, self.seen[at], self.begins[at], self.born[at], episodes, faults)
 
-    def first_lives(self) -> tuple[np.ndarray, np.ndarray]:
-        """The end of each asset's first life, float64 [asset], or when it was last seen; and whether a failure ended it, bool [asset]."""
-        start = np.array([-np.inf])
-        failure, replacement = (np.concatenate([_next(f, start) for f in ends] + [start[:0]]) for ends in (self.failed, self.replaced))
-        failed = failure <= np.where(np.isnan(replacement), np.inf, replacement)
-        end = np.where(failed, failure, replacement)
-        return np.where(np.isnan(end), self.seen, end), failed
+    def lives(self) -> tuple[np.ndarray, np.ndarray]:
+        """Every life in the record: its length in ticks, float64 [life], and whether a failure ended it, bool [life]; the last of an asset
+        lasts until it was lost from sight.
+        """
+        length, failed = [], []
+        for i in range(len(self.assets)):
+            ends = sorted([(end, True) for end in self.failed[i]] + [(end, False) for end in self.replaced[i]])
+            begin = self.born[i]
+            for end, failure in [*ends, (self.seen[i], False)]:
+                if end > begin:
+                    length.append(end - begin)
+                    failed.append(failure)
+                    begin = end
+        return np.array(length, np.float64), np.array(failed, bool)
+
+    def age(self, tick: np.ndarray, at: int) -> np.ndarray:
+        """Ticks since asset `at` began its life, at each tick [time]: since its last failure or replacement, or its first reading."""
+        last = np.maximum(_last(self.failed[at], tick), _last(self.replaced[at], tick))
+        return tick - np.maximum(last, self.born[at])
 
     def next_end(self, tick: np.ndarray, at: int) -> tuple[np.ndarray, np.ndarray]:
         """Of asset `at`, at each tick float64 [time]: its next failure, NaN where none is known to come before another end, and until
@@ -115,8 +127,11 @@ class Truth:
         a failure; 0 elsewhere; NaN where nobody knows.
         """
         if self.episodes is not None:
-            found = ((tick[:, None] >= self.episodes[at][:, 0]) & (tick[:, None] <= self.episodes[at][:, 1])).any(1).astype(np.float64)
-            return np.where(tick < self.begins[at], np.nan, found)
+            episodes = self.episodes[at][np.argsort(self.episodes[at][:, 0], kind="stable")]
+            begins, ends = episodes[:, 0], np.maximum.accumulate(episodes[:, 1])
+            before = np.searchsorted(begins, tick, side="right")  # episodes that began by then; one of them may still last
+            found = (before > 0) & (np.append(ends, -np.inf)[before - 1] >= tick)
+            return np.where(tick < self.begins[at], np.nan, found.astype(np.float64))
         near = self.next_end(tick, at)[0] - tick <= horizon
         return np.where(self.judged(tick, at, horizon) | (near & (tick >= self.begins[at])), near.astype(np.float64), np.nan)
 

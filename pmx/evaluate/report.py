@@ -29,6 +29,7 @@ class Row:
         points: how its anomaly score tells readings apart; empty = it gives none.
         tick: length of a tick in the life unit.
         labelled: whether its events are labelled episodes, not failures.
+        silent: assets of the test part without a single verdict: nobody watched them, so that they count as missed and not as quiet.
 
     Example:
         >>> Row("constant", {"rmse_last_capped": (40.1, 36.0, 44.0)}, None, (np.nan,) * 3).metrics("test", "")["test/rmse_last_capped_hi"]
@@ -42,6 +43,7 @@ class Row:
     points: dict[str, Interval] = field(default_factory=dict)
     tick: float = 1.0
     labelled: bool = False
+    silent: tuple[str, ...] = ()
 
     def delay(self) -> float:
         """Median delay of caught episodes in the life unit; NaN where none was caught."""
@@ -79,8 +81,14 @@ def row(
     if standing is None:
         return Row(name, life, None, (np.nan, np.nan, np.nan), points)
     events = count_events(standing, tick, truth, protocol, contract.tick)
+    mute = np.array(
+        [np.isnan(s[at >= begins]).all() for s, at, begins in zip(score or [], tick, truth.begins, strict=score is not None)], bool
+    )
+    if mute.any():
+        events = replace(events, exposure=np.where(mute, 0.0, events.exposure), false=np.where(mute, 0, events.false))
+    silent = tuple(np.array(truth.assets, object)[mute]) if mute.any() else ()
     false = events.false_rate(contract.ticks_per_month or PER / contract.tick, protocol)
-    return Row(name, life, events, false, points, contract.tick, labelled=truth.episodes is not None)
+    return Row(name, life, events, false, points, contract.tick, truth.episodes is not None, silent)
 
 
 def metrics(rows: list[Row], contract: Contract) -> dict[str, float]:
@@ -176,4 +184,7 @@ def tables_of(rows: list[Row], contract: Contract, protocol: Protocol) -> list[s
         found.append(life_table(rows, contract, protocol))
     if rows[0].points:
         found += [t for t in (fault_table(rows[0]), detection_table(rows)) if t]
-    return [*found, alarm_table(rows, contract)]
+    silent = rows[0].silent
+    more = f" and {len(silent) - 8} more" if len(silent) > 8 else ""
+    note = f"No verdict for {', '.join(silent[:8])}{more}: too few readings of their own to learn from" if silent else ""
+    return [*found, *([note] if note else []), alarm_table(rows, contract)]

@@ -59,6 +59,13 @@ class FeatureSet:
         fitted.names_ = [n for k in self.kernels for n in k.names(fitted.channels_)]
         return fitted
 
+    def only(self, assets: set[str]) -> FeatureSet:
+        """The fitted set, where no other assets have constants of their own."""
+        fitted = copy.copy(self)
+        fitted.normalise_ = copy.copy(self.normalise_)
+        fitted.normalise_.own_ = {a: own for a, own in self.normalise_.own_.items() if a in assets}
+        return fitted
+
     @property
     def rows(self) -> int:
         """W: the rows of the window that the kernels read."""

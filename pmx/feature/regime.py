@@ -27,8 +27,8 @@ class RegimeScore:
 
     Regimes are k-means centres of the settings, each setting divided by its valid range (by its deviation where the
     contract gives none). The number of regimes is the smallest whose root mean square distance to the centre stays below `tolerance`.
-    Degenerate rules: a channel that is constant within a regime scores 0 there; one that is constant in every regime is left
-    out; a missing setting leaves the tick without scores when there are several regimes; |z| never exceeds `clip`.
+    Degenerate rules: a channel that is constant within a regime scores 0 there; one that was never seen in a regime has no score
+    there; one that is constant in every regime is left out; a missing setting leaves the tick without scores when there are several regimes; |z| never exceeds `clip`.
 
     Fitted for each asset apart, the regimes are the fleet's, mean and deviation the asset's own: they travel in its memory, and
     an asset that was not there has none, so that its scores are missing.
@@ -156,13 +156,15 @@ class RegimeScore:
 
 
 def _moments(x: np.ndarray, regime: np.ndarray, regimes: int) -> np.ndarray:
-    """Mean and deviation float64 [2, regime, channel] of readings [row, channel]; the deviation is infinite where a channel is constant."""
+    """Mean and deviation float64 [2, regime, channel] of readings [row, channel]; the deviation is infinite where a channel is constant,
+    the mean missing where it was never seen: nobody can say then what is normal.
+    """
     mean = np.zeros((regimes, x.shape[1]))
     scale = np.full(mean.shape, np.inf)  # dividing by infinity is how a constant channel scores 0
     for k in range(regimes):
         inside = x[regime == k]
         present = (~np.isnan(inside)).sum(0)
-        mean[k] = np.divide(np.nansum(inside, 0), present, out=mean[k], where=present > 0)
+        mean[k] = np.divide(np.nansum(inside, 0), present, out=np.full(x.shape[1], np.nan), where=present > 0)
         spread = np.sqrt(np.divide(np.nansum((inside - mean[k]) ** 2, 0), present, out=np.zeros(x.shape[1]), where=present > 0))
         varies = spread > CONSTANT * np.abs(mean[k])
         scale[k, varies] = spread[varies]

@@ -88,6 +88,8 @@ def parity(
     if len(shipped) != len(verdicts):
         culprit = f"the replay scored {len(shipped):,} ticks, the training path {len(verdicts):,}"
         return Gate("parity", False, "they cannot be compared", culprit=culprit, rule=RULE)
+    if np.isnan(verdicts).all():
+        return Gate("parity", False, "no tick has a verdict", culprit="nothing could be compared", rule=RULE)
     apart = _relative(shipped, verdicts)
     head = _head_difference(fitted, fitted.table(begun), seed)
     figures = {

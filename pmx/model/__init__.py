@@ -21,6 +21,7 @@ class Model(ABC):
         task: `rul` (scores are capped remaining useful life in the life unit) or `anomaly` (scores are distances from normal,
             higher = worse, fitted on healthy ticks).
         exact: whether its nodes give the very bits of `score`, after rounding to float32.
+        per_asset: whether it can be fitted on each asset apart, with `constants` that an asset carries in its memory.
         lags: how many lags its features must be (`feature=lags`), since it tells channels and lags apart; 0 = any features.
         smooth: half-life in ticks of the running mean that a score of the task `anomaly` passes through; 0 = none.
 
@@ -41,6 +42,7 @@ class Model(ABC):
 
     task: str
     exact: bool = False
+    per_asset: bool = False
     lags: int = 0
     smooth: float = 0.0
 

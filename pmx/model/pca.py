@@ -38,6 +38,7 @@ class Pca(Model):
     """
 
     task = "anomaly"
+    per_asset = True
 
     def __init__(self, variance: float = 0.9, statistic: str = "spe", trim: float = 0.1, smooth: float = 5.0) -> None:
         within(1e-6, 1, {"variance": variance})
@@ -69,8 +70,9 @@ class Pca(Model):
         spread, axes = spread[::-1], axes[:, ::-1]
         total = spread.sum()
         keep = int(np.searchsorted(np.cumsum(spread), self.variance * total * (1 - LEAST))) + 1 if total > 0 else 0
-        keep = min(keep, int((spread > LEAST * max(total, LEAST)).sum()))
-        self.axes_, self.spread_ = np.ascontiguousarray(axes[:, :keep]), spread[:keep]
+        keep = max(1, min(keep, int((spread > LEAST * max(total, LEAST)).sum())))
+        self.axes_ = np.ascontiguousarray(axes[:, :keep])
+        self.shrink_ = np.divide(1.0, spread[:keep], out=np.zeros(keep), where=spread[:keep] > LEAST * max(total, LEAST))
         self.weight_ = np.ones(2)
         outside, inside = self._parts(x)
         chosen = {"spe": (1.0, 0.0), "t2": (0.0, 1.0)}.get(self.statistic)
@@ -81,15 +83,15 @@ class Pca(Model):
         z = np.where(np.isnan(z), 0.0, z)
         along = z @ self.axes_
         rest = z - along @ self.axes_.T
-        return (rest * rest).sum(1), (along * along / self.spread_).sum(1)
+        return (rest * rest).sum(1), (along * along * self.shrink_).sum(1)
 
     def score(self, x: np.ndarray) -> np.ndarray:
         outside, inside = self._parts(x)
         return outside * self.weight_[0] + inside * self.weight_[1]
 
     def constants(self) -> dict[str, np.ndarray]:
-        shrink = 1 / self.spread_  # what has no axis gets no weight: zeros behind it change nothing
-        return {"mean": self.mean_, "scale": self.scale_, "axes": self.axes_, "shrink": shrink, "weight": self.weight_}
+        # an axis of zeros that gets no weight changes nothing
+        return {"mean": self.mean_, "scale": self.scale_, "axes": self.axes_, "shrink": self.shrink_, "weight": self.weight_}
 
     def to_onnx(self, features: Var) -> Var:
         return self.nodes(features, {name: op.const(value[None]) for name, value in self.constants().items()})

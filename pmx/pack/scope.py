@@ -9,7 +9,7 @@ import numpy as np
 import spox.opset.ai.onnx.v20 as op
 from spox import Var
 
-from pmx.contract import UsageError
+from pmx.contract import DataError, UsageError
 from pmx.feature.view import cut
 from pmx.model import Model
 
@@ -60,13 +60,15 @@ class Scoped:
     def fit(model: Model, x: np.ndarray, y: np.ndarray, asset: np.ndarray, each: bool) -> Scoped:
         """Fits a copy of the model on features float32 [row, feature] and targets [row] of these assets, or one copy for each of them."""
         own: dict[str, Model] = {}
-        for name in np.unique(asset) if each else ():
-            rows = asset == name
-            one = copy.deepcopy(model)
-            one.fit(x[rows], y[rows], asset[rows])
-            if not one.constants():
-                break
+        for name in np.unique(asset) if each and model.per_asset else ():
+            rows, one = asset == name, copy.deepcopy(model)
+            try:
+                one.fit(x[rows], y[rows], asset[rows])
+            except DataError:  # too few ticks: this asset has no model, and no verdict
+                continue
             own[str(name)] = one
+        if each and model.per_asset and not own:
+            raise DataError("no asset has enough ticks to fit a model of its own on -> fit_scope: fleet, or take more data")
         if own:
             return Scoped(next(iter(own.values())), own)
         shared = copy.deepcopy(model)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import polars as pl
 
-from pmx.contract import BLANKS, MICROSECONDS, Contract
+from pmx.contract import BLANKS, MICROSECONDS, MOST_GAP, Contract
 from pmx.source import Admitted, History
 from pmx.source.ticks import to_ticks
 
@@ -171,7 +171,7 @@ def _grid(frame: pl.DataFrame, code: np.ndarray, time: np.ndarray, contract: Con
     most = max(1, min(contract.longest_gap, 1000, MOST_TICKS // min(len(frame), SLICE)))
     part = pl.Series("asset", np.cumsum(distance > most)).cast(pl.String)
     cut = frame.with_columns(pl.Series("asset", code).cast(pl.String) + "\x1f" + part)
-    endless = replace(contract, longest_gap=2**31, running=None)  # off-time is told apart, not left out
+    endless = replace(contract, longest_gap=MOST_GAP, running=None)  # off-time is told apart, not left out
     assets = int(code[-1]) + 1
     running, off, null = np.zeros(assets, np.int64), np.zeros(assets, np.int64), np.zeros(len(contract.names), np.int64)
     samples = []

@@ -35,30 +35,29 @@ class Baseline:
 
 
 def baselines(training: Training, tick: list[np.ndarray], truth: Truth, protocol: Protocol, alarm: KofN) -> list[Baseline]:
-    """`age only` (mean life left at that age, alarm limits set on the training lives), `constant`, `always alarm`; the first two
-    where a failure is known.
+    """`age only` (mean life left at that age since the last failure or replacement, alarm limits set on the training lives),
+    `constant`, `always alarm`; the first two where a failure is known.
 
     Args:
         tick: per test asset int64 [time], the ticks that were scored.
         truth: of the test assets.
     """
     length, known = training.contract.tick, training.truth
-    end, failed = known.first_lives()
     always = Baseline("always alarm", standing=[np.ones(len(t), bool) for t in tick])
+    lived, failed = known.lives()
     if not failed.any():
         return [always]
-    lives = Lives(end - known.born, failed)
-    cap = protocol.cap / length
+    lives, cap = Lives(lived, failed), protocol.cap / length
 
     def left(ticks: list[np.ndarray], of: Truth) -> list[np.ndarray]:
-        return [lives.left(t - born, cap) * length for t, born in zip(ticks, of.born, strict=True)]
+        return [lives.left(of.age(t, i), cap) * length for i, t in enumerate(ticks)]
 
-    own = training.ticks["tick"].to_numpy()
+    own = training.ticks["tick"].to_numpy().astype(np.float64)
     trained = [own[training.asset == a] for a in known.assets]
     policy, _ = set_limits(
         alarm.family("rul", protocol.horizon, protocol.cap), left(trained, known), trained, known, protocol, length, alarm.most_false
     )
-    by_age = left(tick, truth)
+    by_age = left([t.astype(np.float64) for t in tick], truth)
     life = training.labels.capped(protocol.cap)
     mean = float(np.mean(life[~np.isnan(life)])) if not np.isnan(life).all() else np.nan
     return [Baseline("age only", by_age, alarms(policy, by_age)), Baseline("constant", [np.full(len(t), mean) for t in tick]), always]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -103,19 +103,24 @@ def try_out(name: str, model: Model, scores: np.ndarray, training: Training, pro
     else:
         healthy, verdict = _healthy(model, scores, training, protocol)
     output, ratios = ("rul", None) if healthy is None else ("anomaly_score", healthy.ratios)
-    rows = [np.flatnonzero(training.asset == a) for a in training.truth.assets]
     tick, readings = training.ticks["tick"].to_numpy(), training.ticks.select(training.contract.names).to_numpy()
     heard = evidence(verdict, readings)
-    family = alarm.family(output, protocol.horizon, protocol.cap, ratios)
-    if ratios is not None and sum(map(len, training.truth.failed)) < LEAST_FAILURES:
-        family = [alarm.at(alarm.margin, ratios)]
-    policy, counts = set_limits(
-        family, [heard[r] for r in rows], [tick[r] for r in rows], training.truth, protocol, training.contract.tick, alarm.most_false
+    rows = [np.flatnonzero(training.asset == a) for a in training.truth.assets]
+    scored = np.flatnonzero([not np.isnan(heard[r]).all() for r in rows])  # what was not predicted cannot be caught either
+    judged = (
+        [heard[rows[i]] for i in scored],
+        [tick[rows[i]] for i in scored],
+        training.truth.some(scored),
+        protocol,
+        training.contract.tick,
     )
+    policy, counts = set_limits(alarm.family(output, protocol.horizon, protocol.cap, ratios), *judged, alarm.most_false)
+    if ratios is not None and counts.counted.sum() < LEAST_FAILURES:
+        policy, counts = set_limits([alarm.at(alarm.margin, ratios)], *judged, alarm.most_false)
     metrics = {
         "validation/event_recall": counts.recall()[0],
         "validation/n_failures": float(counts.counted.sum()),
-        "validation/false_alarms_per_asset": float(counts.false.sum() / len(training.truth.assets)),
+        "validation/false_alarms_per_asset": float(counts.false.sum() / max(1, len(scored))),
         "validation/raise_at": policy.raise_at,
     }
     if model.task == "rul":
@@ -177,6 +182,9 @@ def refit(trial: Trial, features: FeatureSet, training: Training, protocol: Prot
     fitted_features = features.fit(training.ticks.filter(pl.Series(training.fits)), training.contract, training.each)
     usable = usable & fitted_features.fits(training.ticks, trial.model.task)
     model = Scoped.fit(trial.model, fitted_features.table(training.ticks)[usable], target[usable], training.asset[usable], training.each)
+    if trial.healthy is not None and training.each:  # without a limit, constants of its own are of no use to an asset
+        fitted_features = fitted_features.only(set(trial.healthy.level) & (set(model.own) or set(trial.healthy.level)))
+        model = replace(model, own={a: m for a, m in model.own.items() if a in fitted_features.normalise_.own_})
     used = pl.concat([fitted_features.fitted_on_, training.ticks.filter(pl.Series(usable)).select("asset", "tick")]).unique()
     return Fitted(trial.name, fitted_features, model, protocol.cap, trial.healthy, used)
 

@@ -137,8 +137,11 @@ def truth(ticks: pl.DataFrame, events: pl.DataFrame, contract: Contract, counts:
     for asset, end, event in ends_of(events, contract).iter_rows():
         ends[event].setdefault(asset, []).append(end)
     assets = table["asset"].to_list()
-    failed, replaced = ([np.array(ends[kind].get(a, []), np.float64) for a in assets] for kind in ENDS)
     seen, begins, born = (table[n].to_numpy() for n in ("seen", "begins", "born"))
+    # what ended before an asset's first reading ended no life of the record
+    failed, replaced = (
+        [np.array([e for e in ends[kind].get(a, []) if e >= b], np.float64) for a, b in zip(assets, born, strict=True)] for kind in ENDS
+    )
     labelled, faults = (None, []) if episodes is None else _labelled(episodes, assets, contract)
     return Truth(assets, failed, replaced, seen, begins, born, labelled, faults)
 

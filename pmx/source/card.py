@@ -154,6 +154,7 @@ def read_card(file: Path) -> Card:
     """
     try:
         text = file.read_text(encoding="utf-8-sig")
+        _refuse_aliases(file, text)
         node = yaml.compose(text, Loader=yaml.BaseLoader)
     except OSError as error:
         others = [str(p) for p in sorted(file.parent.glob("*.yaml"))[:8]] if file.parent.is_dir() else []
@@ -163,6 +164,8 @@ def read_card(file: Path) -> Card:
         ) from None
     except UnicodeDecodeError as error:
         raise UsageError(f"Card {file}: byte {error.start} is not UTF-8 -> save the card as UTF-8") from None
+    except RecursionError:
+        raise UsageError(f"Card {file}: too many brackets within each other -> this is no card of pmx") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
@@ -174,6 +177,16 @@ def read_card(file: Path) -> Card:
         count = f"{len(problems)} mistake{'s' * (len(problems) != 1)}"
         raise UsageError("\n  ".join([f"Cannot read the card {file}: {count}, no data was read", *problems[:MOST], *more]))
     return card
+
+
+def _refuse_aliases(file: Path, text: str) -> None:
+    """A few lines of references to references would fill the memory."""
+    for token in yaml.scan(text, Loader=yaml.BaseLoader):
+        if isinstance(token, yaml.AnchorToken | yaml.AliasToken):
+            line = token.start_mark.line + 1
+            raise UsageError(
+                f"Card {file}, line {line}: anchors (&) and references (*) are not read in a card -> write it out, or quote the text"
+            )
 
 
 def _card(stem: str, part: Part, content: str) -> Card | None:

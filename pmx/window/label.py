@@ -22,6 +22,7 @@ class Labels:
     Attributes:
         rul: float64 [row], NaN where no failure is known to come.
         at_least: float64 [row], the life left that is certain: `rul` where known, else until the asset was last seen alive.
+        since: float64 [row], time since the asset's last failure, infinite where it had none; None = none had one.
 
     Example:
         >>> labels = Labels(np.array([200.0, np.nan, np.nan]), np.array([200.0, 130.0, 5.0]))
@@ -33,6 +34,7 @@ class Labels:
 
     rul: np.ndarray
     at_least: np.ndarray
+    since: np.ndarray | None = None
 
     def capped(self, cap: float) -> np.ndarray:
         """RUL, at most `cap`. A censored tick whose certain life reaches the cap is known after all; the others stay NaN."""
@@ -46,8 +48,9 @@ class Labels:
         return np.where(hidden, np.nan, outcome)
 
     def healthy(self, horizon: float) -> np.ndarray:
-        """bool [row]: certainly more than `horizon` of life left."""
-        return self.at_least > horizon
+        """bool [row]: certainly more than `horizon` of life left, and no repair going on: no failure within `horizon` before."""
+        repaired = np.ones(len(self.at_least), bool) if self.since is None else self.since > horizon
+        return (self.at_least > horizon) & repaired
 
 
 def label(ticks: pl.DataFrame, events: pl.DataFrame, contract: Contract) -> Labels:
@@ -66,7 +69,11 @@ def label(ticks: pl.DataFrame, events: pl.DataFrame, contract: Contract) -> Labe
     failed = (table["event"] == "failure").fill_null(False).to_numpy()
     last = np.where(np.isnan(end), table["seen"].to_numpy(), end)
     rul = np.where(failed, end - tick, np.nan)
-    return Labels(rul * contract.tick, (last - tick) * contract.tick)
+    failures = ends.filter(pl.col("event") == "failure").select("asset", pl.col("end").alias("failed"))
+    table = table.select("row", "asset", "at").sort("asset", "at")
+    table = table.join_asof(failures, left_on="at", right_on="failed", by="asset", strategy="backward", check_sortedness=False).sort("row")
+    since = tick - table["failed"].fill_null(-np.inf).to_numpy()
+    return Labels(rul * contract.tick, (last - tick) * contract.tick, since * contract.tick)
 
 
 def ends_of(events: pl.DataFrame, contract: Contract) -> pl.DataFrame:

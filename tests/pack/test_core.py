@@ -157,7 +157,8 @@ def test_an_asset_that_was_fitted_on_starts_with_its_own_constants():
     assert arrays["rows"].tobytes() == watch.fitted.memory0(watch.bundle.known).tobytes()
     assert arrays["rows"].shape[1] == watch.bundle.spec.slots == arrays["default"].shape[1]
     assert np.isnan(arrays["default"]).sum() == watch.bundle.spec.slots - 2, "all but the running mean, which begins at nothing"
-    assert len({row.tobytes() for row in arrays["rows"]}) == len(arrays["rows"]) and not np.isnan(arrays["rows"]).any()
+    assert len({row.tobytes() for row in arrays["rows"]}) == len(arrays["rows"])
+    assert np.isnan(arrays["rows"]).mean() < 0.1, "missing are the means of regimes that an asset never ran in"
     shared = small_watch(False).bundle
     assert shared.known == [] and shared.spec.slots == 2 and not np.isnan(shared.arrays("memory0.npz")["default"]).any()
 
