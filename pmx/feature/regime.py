@@ -28,7 +28,8 @@ class RegimeScore:
     Regimes are k-means centres of the settings, each setting divided by its valid range (by its deviation where the
     contract gives none). The number of regimes is the smallest whose root mean square distance to the centre stays below `tolerance`.
     Degenerate rules: a channel that is constant within a regime scores 0 there; one that was never seen in a regime has no score
-    there; one that is constant in every regime is left out; a missing setting leaves the tick without scores when there are several regimes; |z| never exceeds `clip`.
+    there; one that is constant in every regime is left out; a missing setting leaves the tick without scores when there are several
+    regimes; |z| never exceeds `clip`.
 
     Fitted for each asset apart, the regimes are the fleet's, mean and deviation the asset's own: they travel in its memory, and
     an asset that was not there has none, so that its scores are missing.
