@@ -202,6 +202,7 @@ def test_a_table_without_a_channel_is_refused_whole_with_the_nearest_name():
         {"tick": 1e-7 / 3600},
         {"tick": float("nan")},
         {"longest_gap": -1},
+        {"longest_gap": 10_000_001},
         {"lateness": -1.0},
         {"lateness": float("inf")},
         {"time_zone": "Europe/Berlinn"},
@@ -212,6 +213,13 @@ def test_a_table_without_a_channel_is_refused_whole_with_the_nearest_name():
 def test_a_contract_that_cannot_hold_is_refused(settings_):
     with pytest.raises(UsageError):
         Contract(**{"channels": (Channel("a", "-"),), "life_unit": "h", "clock": "calendar", **settings_})
+
+
+def test_the_longest_gap_may_be_long_and_not_endless():
+    """Every tick of it takes memory once it is filled: two rows must not fill a machine."""
+    assert Contract((Channel("a", "-"),), "h", "life", longest_gap=10_000_000).longest_gap == 10_000_000
+    with pytest.raises(UsageError, match="longest_gap 1000000000 between 0 and 10,000,000 ticks"):
+        Contract((Channel("a", "-"),), "h", "life", longest_gap=1_000_000_000)
 
 
 @pytest.mark.parametrize(

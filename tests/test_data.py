@@ -6,12 +6,27 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
+from pmx.align import Ticker
+from pmx.bundle import Bundle
+from pmx.contract import Contract
+from pmx.edge.cli import main as edge
+from pmx.edge.replay import replay_ticks
+from pmx.edge.table import read_csv
+from pmx.gate.parity import as_ticks
+from pmx.judge import Checker
 from pmx.run import main
+from pmx.source import Source
+from pmx.source.admit import admit
 from pmx.source.cmapss import Cmapss
+from pmx.source.miniature import write_plant
 from pmx.source.synthetic import Synthetic
+from pmx.source.table import Table
+from pmx.source.ticks import to_ticks
+from tests.small_fleet import small_watch
 
 # Row 5 of pump-0001 stands in line 6: the header is line 1.
 HEADER = "asset,time,speed,valve,flow,pressure,power,vibration,bearing_temperature,seal_leakage"
@@ -192,3 +207,55 @@ def test_in_a_process_of_its_own(good: Path, tmp_path: Path):
     command = [str(Path(sys.executable).with_name("pmx")), "data", "check", "synthetic", "source.root=pumps"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 3 and done.stdout == "" and "missing_asset" in done.stderr and "Traceback" not in done.stderr
+
+
+def exported(words: list[str], capsys) -> tuple[Path, dict]:
+    assert main(["data", "export", *words, "--output", "sub/out.csv", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert answer["file"] == "sub/out.csv"
+    return Path("sub/out.csv"), answer
+
+
+def same_ticks(file: Path, source: Source, contract: Contract) -> None:
+    """A device that reads the file meets the ticks of a run, to the last bit."""
+    history = source.load()
+    admitted = admit(history.rows, contract, "quarantine")
+    want = as_ticks(to_ticks(admitted.readings, contract), contract)
+    checked = Checker(contract).check(read_csv(file, contract))
+    ticker = Ticker(contract)
+    ticker.add(checked)
+    found = ticker.ticks()
+    assert found.assets == want.assets and not checked.breaches and len(checked.asset) == len(admitted.readings)
+    for i, values in enumerate(want.values):
+        assert found.start[i] == want.start[i] and np.array_equal(found.values[i], values, equal_nan=True)
+
+
+def test_an_exported_plant_gives_a_device_the_ticks_of_a_run(workdir: Path, capsys):
+    """Long files in a German dialect, several readings a tick, standstills, an hour that comes twice, a reading of bad quality."""
+    write_plant(workdir / "datasets")
+    file, answer = exported(["table", "source.card=datasets/plant.yaml", "on_error=quarantine"], capsys)
+    source = Table("datasets/plant.yaml")
+    assert answer["quarantined"] > 0
+    same_ticks(file, source, source.load().contract)
+
+
+def test_exported_engines_count_cycles(workdir: Path, capsys):
+    Cmapss("", "FD001").write_miniature(workdir / "cmapss")
+    file, answer = exported(["cmapss", f"data_root={workdir}"], capsys)
+    source = Cmapss(str(workdir / "cmapss"), "FD001")
+    assert answer["quarantined"] == 0 and len(file.read_text().splitlines()) == answer["rows"] + 1
+    same_ticks(file, source, source.load().contract)
+
+
+def test_a_device_raises_the_alarms_of_the_run_on_exported_readings(workdir: Path, capsys):
+    watch = small_watch()
+    bundle = watch.seal(workdir / "bundle")
+    whole = ["source.assets=12", "source.life=600", "source.tick=6", "source.missing=0.03", "seed=0"]
+    file, answer = exported(["synthetic", *whole], capsys)
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join([lines[0], *(x for x in lines[1:] if x.split(",")[0] in watch.ticks["asset"])]) + "\n")
+    assert answer["rows"] == len(lines) - 1
+    played = replay_ticks(Bundle.open(bundle), as_ticks(watch.ticks, watch.history.contract))
+    assert edge(["replay", str(bundle), "--input", str(file), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert told["alarms"] == played.alarm_log() != [] and told["steps"] == played.steps and told["quarantined"] == 0

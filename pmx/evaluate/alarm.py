@@ -56,7 +56,8 @@ def alarm_list(played: Replayed, truth: Truth, protocol: Protocol) -> list[Alarm
         for begin, end in np.flatnonzero(np.diff(np.r_[False, standing, False])).reshape(-1, 2):
             if tick[end - 1] < truth.begins[i]:
                 continue
-            span = slice(begin, end) if truth.episodes is not None else slice(begin, begin + 1)
+            first = max(begin, int(np.searchsorted(tick, truth.begins[i])))  # judged from the test part on, as in the table
+            span = slice(first, end) if truth.episodes is not None else slice(first, first + 1)
             known = wrong[span][~np.isnan(wrong[span])]
             judged = truth.episodes is not None or bool(truth.failures and truth.judged(tick[span].astype(np.float64), i, horizon)[0])
             right = bool(known.any()) if judged and len(known) else None

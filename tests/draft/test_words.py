@@ -35,6 +35,15 @@ def test_units_are_taken_out_of_names(name: str, told: tuple[str, str]) -> None:
     assert unit_in(name) == told
 
 
+@pytest.mark.parametrize("inside", ["", "bar"])
+def test_a_header_of_nothing_but_blanks_is_read_at_once(inside: str) -> None:
+    """Of a damaged file a header may be anything."""
+    blanks = " " * 100_000
+    assert unit_in(f"x({inside}{blanks}y") == (f"x({inside}", "")
+    assert unit_in(f"{blanks}flow [{inside}{blanks}]{blanks}")[0] in ("", "flow")
+    assert unit_in(f"flow  [ {inside}   ]  ") == ("flow", inside or "-")
+
+
 def test_umlauts_dots_and_case_do_not_matter() -> None:
     assert folded("Störungs-Beginn.") == folded("STOERUNGSBEGINN") == "stoerungsbeginn" and folded("Erfaßt am") == "erfasstam"
     assert words_of("BearingTemp_DE") == ["bearing", "temp", "de"]

@@ -172,6 +172,38 @@ def test_episode_counts_agree_with_a_plain_reading_of_the_definitions(standing, 
     assert found.exposure[0] == len(outside)
 
 
+@given(
+    watched=st.dictionaries(st.integers(0, 60), st.booleans(), min_size=1, max_size=50),
+    spans=st.lists(st.tuples(st.integers(0, 60), st.integers(0, 25)), max_size=12),
+    begins=st.integers(0, 30),
+)
+def test_many_episodes_in_any_order_that_overlap_agree_with_a_slow_loop(watched, spans, begins):
+    tick = np.array(sorted(watched))
+    episodes = [(b, b + length) for b, length in spans]
+    found = count_events([np.array([watched[t] for t in tick])], [tick], labelled(*episodes, begins=float(begins)), PROTOCOL, 1.0)
+    ticks = [t for t in tick.tolist() if t >= begins]
+    seen = [(b, e) for b, e in episodes if any(b <= t <= e for t in ticks)]
+    alarms: list[list[int]] = []
+    for i, t in enumerate(ticks):
+        if watched[t]:
+            alarms += [] if i and watched[ticks[i - 1]] else [[]]
+            alarms[-1].append(t)
+    outside = [[t for t in alarm if not any(b <= t <= e for b, e in seen)] for alarm in alarms]
+    right = [len(o) < len(a) for o, a in zip(outside, alarms, strict=True)]
+    false = sum(len(o) // HORIZON if r else 1 + (len(o) - 1) // HORIZON for o, r in zip(outside, right, strict=True))
+    hits = [[t for t in ticks if watched[t] and b <= t <= e] for b, e in seen]
+    assert (found.counted[0], found.caught[0]) == (len(seen), sum(map(bool, hits)))
+    assert (found.raised[0], found.right[0], found.false[0]) == (len(alarms), sum(right), false)
+    # what began before the test part could not be told before it
+    assert found.delay.tolist() == [h[0] - max(b, ticks[0]) for h, (b, _) in zip(hits, seen, strict=True) if h]
+    assert found.exposure[0] == sum(not any(b <= t <= e for b, e in seen) for t in ticks)
+
+
+def test_a_delay_counts_from_the_beginning_of_the_test_part():
+    found = counts([t >= 45 for t in range(60)], labelled((10.0, 50.0), begins=40.0))
+    assert found.caught[0] == 1 and found.delay.tolist() == [5.0]
+
+
 def test_one_hit_catches_its_episode_and_no_other():
     """An event is caught or not; a hit in one of them says nothing of the next."""
     real = labelled((10.0, 29.0), (40.0, 49.0), (60.0, 60.0))

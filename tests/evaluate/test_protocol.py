@@ -80,3 +80,31 @@ def test_some_assets_keep_what_is_theirs(tick, episodes):
     few = both.some(np.array([1]))
     np.testing.assert_array_equal(few.anomalous(tick, 0, 5.0), both.anomalous(tick, 1, 5.0))
     assert few.assets == ["B"] and few.faults == [["x"] * len(episodes)]
+
+
+MOMENTS = st.lists(st.integers(-10, 60), max_size=6, unique=True)
+
+
+@given(MOMENTS, MOMENTS, st.integers(0, 20), st.integers(0, 40))
+def test_every_life_counts_and_age_begins_anew_with_each(failures, replacements, born, watched):
+    """Ends as `truth` hands them over: none before the first reading, none twice."""
+    failed = sorted(t for t in failures if t >= born)
+    replaced = sorted(t for t in set(replacements) - set(failures) if t >= born)
+    seen = born + watched
+    real = Truth(["A"], [np.array(failed, float)], [np.array(replaced, float)], *(np.array([float(v)]) for v in (seen, born, born)))
+    borders = [born, *sorted(t for t in [*failed, *replaced] if t > born)]
+    lives = [(end - begin, end in failed) for begin, end in zip(borders, borders[1:], strict=False)]
+    lives += [(seen - borders[-1], False)] if seen > borders[-1] else []
+    length, ended = real.lives()
+    assert list(zip(length.tolist(), ended.tolist(), strict=True)) == lives
+    tick = np.arange(born, seen + 1, dtype=np.float64)
+    begun = [max([born, *(e for e in [*failed, *replaced] if e < t)]) for t in tick]
+    np.testing.assert_array_equal(real.age(tick, 0), tick - begun)
+
+
+def test_an_asset_of_several_lives_has_several_in_the_record():
+    """Three lives of 300 are not one of 900, and the last one, which has just begun, is censored."""
+    real = Truth(["A"], [np.array([300.0, 600.0, 900.0])], [np.zeros(0)], np.array([950.0]), np.zeros(1), np.zeros(1))
+    length, failed = real.lives()
+    assert length.tolist() == [300.0, 300.0, 300.0, 50.0] and failed.tolist() == [True, True, True, False]
+    assert real.age(np.array([0.0, 300.0, 301.0, 600.0, 950.0]), 0).tolist() == [0.0, 300.0, 1.0, 300.0, 50.0]

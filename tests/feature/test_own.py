@@ -185,3 +185,44 @@ def test_off_time_is_not_fitted_on_and_a_gap_of_a_life_is():
     rows = rows[:, : len(always.contract_.names)]
     told = [f.fits(frame({"P": rows}, contract(1)), "rul").tolist() for f in (always, running)]
     assert told == [[True, True, True], [True, False, True]]
+
+
+@pytest.mark.parametrize("each", [True, False], ids=["asset", "fleet"])
+def test_what_was_never_seen_has_no_score_on_either_path(each: bool):
+    """Asset P never ran at the highest load, Q never had channel a, and at the middle load nobody ever had channel b."""
+    made = histories(3)
+    load = {n: np.round(h[:, 0], -1) for n, h in made.items()}
+    made["P"] = made["P"][load["P"] < 80]
+    made["Q"][:, 1] = np.nan
+    for name, history in made.items():
+        history[np.round(history[:, 0], -1) == 50, 2] = np.nan
+        assert len(history) > 30, name
+    features = FeatureSet(RegimeScore(), KERNELS).fit(frame(made, contract(3)), contract(3), each)
+    assert len(features.normalise_.centre_) == 3
+    met = histories(3, seed=9, length=60)
+    for history in met.values():
+        history[::7, 1:] = 1e6  # far from anything
+    ticks = frame(met, contract(3))
+    scores = features.normalise_.scores(ticks)
+    high, middle = (ticks["load"] > 80).to_numpy(), ticks["load"].is_between(30, 80).to_numpy()
+    asset = ticks["asset"].to_numpy()
+    unseen = {"a": ((asset == "P") & high) | (asset == "Q"), "b": ((asset == "P") & high) | middle, "still": (asset == "P") & high}
+    for channel, never in unseen.items():
+        never = never if each else middle & (channel == "b")
+        assert (scores[channel].is_null().to_numpy() == never).all(), channel
+    assert features.scored(ticks).tolist() == (~((asset == "P") & high) if each else np.ones(len(ticks), bool)).tolist()
+    table = features.table(ticks)
+    assert same(np.concatenate(stepped(features, met)), table).all() and 0.05 < np.isnan(table).mean() < 0.5
+
+
+@pytest.mark.parametrize("regimes", LOADS)
+def test_only_some_assets_keep_constants_of_their_own(regimes):
+    features, made = SETS[regimes], histories(regimes, seed=6, length=30)
+    few, before = features.only({"P", "R", "nobody"}), features.table(frame(made, contract(regimes)))
+    assert set(few.normalise_.own_) == {"P", "R"} and set(features.normalise_.own_) == {"P", "Q", "R"}, "the set it came from stays whole"
+    table = few.table(frame(made, contract(regimes)))
+    kept = np.repeat([True, False, True], 30)
+    assert same(table[kept], before[kept]).all() and np.isnan(table[~kept]).all()
+    assert same(np.concatenate(stepped(few, made)), table).all()
+    assert same(few.memory0(["P", "R"]), features.memory0(["P", "R"])).all()
+    assert np.isnan(few.memory0(["Q"])).sum() == few.normalise_.slots == features.normalise_.slots

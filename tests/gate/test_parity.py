@@ -167,6 +167,17 @@ def test_an_anomaly_score_is_equal_on_both_paths_whatever_its_constants_are_fitt
     assert max(found.figures["verdict_difference"], found.figures["head_difference"]) < 1e-6
 
 
+def test_where_no_tick_has_a_verdict_nothing_is_equal():
+    """NaN on both sides agrees with anything."""
+    watch = small_watch()
+    strangers = watch.ticks.with_columns(asset="new " + pl.col("asset"))
+    played = replay_ticks(watch.bundle, as_ticks(strangers, watch.history.contract))
+    offline = watch.fitted.verdict(strangers)
+    assert np.isnan(offline).all() and np.isnan(np.concatenate(played.outputs["anomaly_score"])).all()
+    found = parity(watch.fitted, watch.policy, watch.protocol, strangers, played, offline)
+    assert not found.passed and found.detail == "no tick has a verdict" and "nothing could be compared" in found.refusal()
+
+
 def changed(what: str) -> Fitted:
     """The watched pumps where one constant of one of them was changed after fitting."""
     fitted, name = small_watch().fitted, small_watch().fitted.assets[1]

@@ -5,7 +5,7 @@ import onnxruntime
 import pytest
 from spox import Tensor, argument, build
 
-from pmx.contract import UsageError
+from pmx.contract import DataError, UsageError
 from pmx.model import Model
 from pmx.model.pca import Pca
 from pmx.pack.scope import Scoped, by_asset
@@ -122,3 +122,54 @@ def test_a_scope_that_makes_no_sense_is_refused_in_words(arguments, words):
 
 def test_a_scope_that_makes_sense_says_whether_it_is_each_assets_own():
     assert by_asset("asset", "anomaly", "time") and not by_asset("fleet", "anomaly", "time") and not by_asset("fleet", "rul", "asset")
+
+
+class Counted(Largest):
+    """Counts how often any copy of it is fitted."""
+
+    def __init__(self):
+        self.fits = []
+
+    def __deepcopy__(self, memo):
+        other = Counted()
+        other.fits = self.fits
+        return other
+
+    def fit(self, x, y, asset):
+        super().fit(x, y, asset)
+        self.fits.append(sorted(set(asset)))
+
+
+def test_a_model_for_all_assets_is_not_tried_on_one_of_them():
+    """A fit may take minutes, and one asset's ticks may be too few for a model that learns from all."""
+    given = Counted()
+    scoped(True, given)
+    assert given.fits == [["A", "B", "C"]]
+
+
+def test_an_asset_with_too_few_ticks_has_no_model_and_stops_no_other():
+    x, asset = fleet()
+    rows = np.r_[0, 30:90]
+    model = Scoped.fit(Pca(), x[rows], np.zeros(61), asset[rows], True)
+    assert sorted(model.own) == ["B", "C"] and np.isnan(model.memory0(["A"])).all()
+    assert np.isnan(model.score(x[:31], asset[:31])).tolist() == [True] * 30 + [False]
+    assert (model.memory0(["B", "C"]) == scoped(True).memory0(["B", "C"])).all()
+    with pytest.raises(DataError, match="no asset has enough ticks .* -> fit_scope: fleet"):
+        Scoped.fit(Pca(), x[::30], np.zeros(3), asset[::30], True)
+
+
+@pytest.mark.parametrize("statistic", ["spe", "t2", "both"])
+@pytest.mark.parametrize("each", [True, False])
+def test_channels_that_never_move_once_the_worst_ticks_are_left_out_give_a_model_that_runs(each: bool, statistic: str):
+    x = np.zeros((100, 2), np.float32)
+    x[::25] = [1.0, -1.0]  # gone with the trim
+    asset = np.repeat(["A", "B"], 50)
+    model = Scoped.fit(Pca(trim=0.1, statistic=statistic), x, np.zeros(100), asset, each)
+    met = np.array([[1, 2], [0, 1], [0, 0]], np.float32)
+    score = model.score(met, np.array(["A", "B", "A"]))
+    assert np.isfinite(score).all() and np.array_equal(by_graph(model, met, ["A", "B", "A"]), score)
+    if each:  # beside an asset that does move
+        x[50:] = np.random.default_rng(0).normal(size=(50, 2))
+        mixed = Scoped.fit(Pca(trim=0.1, statistic=statistic), x, np.zeros(100), asset, True)
+        score = mixed.score(met, np.array(["A", "B", "A"]))
+        assert score[1] > 0 and np.allclose(by_graph(mixed, met, ["A", "B", "A"]), score, rtol=1e-9)

@@ -1,14 +1,20 @@
 """Detectors that need no sensor: what they raise, and that neither names nor order of the assets decide it."""
 
+from dataclasses import replace
+
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pmx.alarm.policy import KofN
 from pmx.evaluate.anomaly import point_metrics
 from pmx.evaluate.event import count_events
 from pmx.evaluate.protocol import Protocol, Truth
-from pmx.select.baseline import detectors
+from pmx.select.baseline import baselines, detectors
+from pmx.select.training import Training, truth
+from pmx.window.split import ByAsset
 from tests.lives import single
 
 PROTOCOL = Protocol(cap=20, horizon=20, lead=0, draws=20)
@@ -91,3 +97,35 @@ def test_assets_without_a_reading_are_borne():
     assert all(np.isnan(s).all() for b in rows.values() for s in b.score)
     rows = rows_of(score, [t - 10_000 for t in tick], truth)
     assert not any(s.any() for s in rows["clock"].standing), "no tick of them is tested"
+
+
+def by_age(make_history, protocol, lives: int, stray: list[tuple] = ()):
+    """The row `age only` and the truth of test assets that fail every 60 cycles, so many times in one record; `stray` orders more."""
+    ticks, history = make_history([60 * lives + 1] * 6, [""] * 6)
+    orders = [(f"A{i:02}", 60.0 * (k + 1) + 1, "failure", 60.0 * (k + 1) + 1) for i in range(6) for k in range(lives)]
+    history = replace(history, events=pl.DataFrame([*orders, *stray], schema=history.events.schema, orient="row"))
+    split = ByAsset(test_share=0.34, folds=2)
+    division = split.apply(ticks, None)
+    training = Training.of(ticks, division, history, split)
+    real = truth(ticks, history.events, history.contract, division.test)
+    tick = [ticks.filter(pl.col("asset") == a)["tick"].to_numpy() for a in real.assets]
+    row = baselines(training, tick, real, protocol, KofN())[0]
+    assert row.name == "age only"
+    return row, tick, real
+
+
+def test_age_only_begins_anew_after_each_repair(make_history, protocol):
+    row, tick, real = by_age(make_history, protocol, lives=3)
+    for rul, at in zip(row.rul, tick, strict=True):
+        age = np.where(at > 1, (at - 2) % 60 + 1, 0)
+        np.testing.assert_allclose(rul, 60.0 - age, err_msg="every life lasts 60 cycles")
+    found = count_events(row.standing, tick, real, protocol, 1.0)
+    assert found.counted.tolist() == found.caught.tolist() == [3] * len(real.assets) and found.false.sum() == 0
+
+
+def test_age_only_knows_nothing_of_orders_older_than_the_record(make_history, protocol):
+    old = [(f"A{i:02}", -500.0, "failure", -500.0) for i in range(6)]
+    (row, *_), (again, *_) = (by_age(make_history, protocol, 1, stray) for stray in ([], old))
+    for name in ("rul", "standing"):
+        assert all((a == b).all() for a, b in zip(getattr(row, name), getattr(again, name), strict=True))
+    assert np.ptp(row.rul[0]) > 50

@@ -7,10 +7,19 @@ import polars as pl
 import pytest
 
 from pmx.alarm.policy import KofN
+from pmx.bundle import Bundle
 from pmx.contract import DataError, UsageError
+from pmx.edge.replay import replay_ticks
 from pmx.evaluate.protocol import Protocol
+from pmx.evaluate.report import alarm_table, row, tables_of
+from pmx.feature.features import FeatureSet
+from pmx.feature.kernel import Lags
+from pmx.feature.regime import RegimeScore
+from pmx.gate.parity import as_ticks
+from pmx.model.pca import Pca
+from pmx.pack.core import core_files
 from pmx.select.candidates import LEAST_FAILURES, Trial, choose, out_of_fold, refit, refit_without_age, task_of, try_out
-from pmx.select.training import Training
+from pmx.select.training import Training, truth
 from pmx.window.label import pseudo_test
 from pmx.window.split import ByAsset, ByTime, Division, Head
 
@@ -287,3 +296,63 @@ def test_a_remaining_life_of_an_asset_that_is_off_is_no_evidence(spy, whole, pro
     scores = np.where(late, 0.0, protocol.cap)
     seeing, unseeing = (try_out("m", spy, scores, t, protocol, KofN(), 0).metrics["validation/event_recall"] for t in (whole, blind))
     assert (seeing, unseeing) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize("when", ["before the record", "where nothing was predicted"])
+def test_failures_that_no_score_could_tell_choose_no_limit(make_history, protocol, when: str):
+    failing = LEAST_FAILURES + 1
+    fates = [""] * 10 if when == "before the record" else ["failure"] * failing + [""] * (10 - failing)
+    ticks, history = make_history([100] * 10, fates)
+    if when == "before the record":
+        old = [(f"A{i:02}", -300.0, "failure", -300.0) for i in range(failing)]
+        history = replace(history, events=pl.DataFrame(old, schema=history.events.schema, orient="row"))
+    every = np.ones(len(ticks), bool)
+    training = Training.of(ticks, Division(every, ~every, "asset"), history, ByAsset(folds=2))
+    scores = np.random.default_rng(0).gamma(4.0, 1.0, len(ticks))
+    if when != "before the record":
+        scores[np.isin(training.asset, [f"A{i:02}" for i in range(failing)])] = np.nan
+    alarm = KofN(margin=7.3)
+    trial = try_out("m", Smooth(0.0), scores, training, protocol, alarm, seed=0)
+    assert trial.policy == alarm.at(7.3, trial.healthy.ratios) and trial.metrics["validation/n_failures"] == 0
+
+
+class Late:
+    """Two assets that were always there, `A00` and `A01`, and one that was commissioned when training had almost ended."""
+
+    def __init__(self, make_history, protocol: Protocol, begins: int) -> None:
+        ticks, history = make_history([300, 300, 300], ["", "", "failure"])
+        self.ticks = ticks.filter((pl.col("asset") != "A02") | (pl.col("tick") >= begins))
+        self.history = replace(history, rows=self.ticks.lazy().select("asset"))
+        split = ByTime(share=0.7, folds=4)
+        self.division = split.divide(self.ticks, None)
+        self.training = Training.of(self.ticks, self.division, self.history, split, each=True)
+        features = FeatureSet(RegimeScore(), [Lags(2)])
+        scores = out_of_fold({"pca": Pca()}, features, self.training, protocol, silent)["pca"]
+        self.trial = try_out("pca", Pca(), scores, self.training, protocol, KofN(), seed=0)
+        self.fitted = refit(self.trial, features, self.training, protocol)
+        self.core = core_files(self.fitted, self.trial.policy, protocol, "late")
+
+
+@pytest.mark.parametrize("first", [0.97, 0.9, None], ids=["a few ticks", "one block", "a single tick"])
+def test_an_asset_without_a_level_is_watched_by_nobody_and_said_so(make_history, protocol, first: float | None):
+    """No block validates what was fitted on all that it has: nothing tells which of its scores are healthy."""
+    last = int(ByTime(share=0.7).divide(make_history([300] * 3, [""] * 3)[0], None).train.sum() / 3)
+    late = Late(make_history, protocol, last if first is None else int(first * last))
+    known = {"A00", "A01"}
+    assert (late.training.asset == "A02").sum() == (1 if first is None else last - int(first * last) + 1)
+    assert set(late.trial.healthy.level) == known == set(late.fitted.assets) == set(late.fitted.model.own)
+    bundle = Bundle(late.core, "")
+    assert set(bundle.known) == known
+    played = replay_ticks(bundle, as_ticks(late.ticks, late.history.contract))
+    score = played.outputs["anomaly_score"]
+    np.testing.assert_allclose(np.concatenate(score), late.fitted.verdict(late.ticks), rtol=1e-6, equal_nan=True)
+    assert [bool(np.isnan(s).all()) for s in score] == [False, False, True] and not played.standing[2].any()
+    real = truth(late.ticks, late.history.events, late.history.contract, late.division.test)
+    standing, limit = [s | (a == "A02") for s, a in zip(played.standing, real.assets, strict=True)], late.trial.policy.raise_at
+    for raised in (played.standing, standing):  # a verdict that is none raises nothing, and a row may not count it if it did
+        found = row("winner", None, raised, played.tick, real, protocol, late.history.contract, score, limit)
+        assert found.silent == ("A02",) and found.events.exposure[2] == 0 == found.events.false[2] and (found.events.exposure[:2] > 0).all()
+    found = row("winner", None, played.standing, played.tick, real, protocol, late.history.contract, score, limit)
+    assert (found.events.counted[2], found.events.caught[2]) == (1, 0), "its failure was missed"
+    tables = tables_of([found], late.history.contract, protocol)
+    assert any(t.startswith("No verdict for A02: ") for t in tables) and tables[-1] == alarm_table([found], late.history.contract)

@@ -169,3 +169,21 @@ def test_training_knows_nothing_of_episodes(fleet):
     assert labelled.truth.episodes is None and labelled.truth.faults == []
     np.testing.assert_array_equal(labelled.labels.at_least, plain.labels.at_least)
     np.testing.assert_array_equal(labelled.fits, plain.fits)
+
+
+def test_what_ended_before_an_assets_first_reading_ended_no_life_of_the_record(fleet):
+    """An export of orders goes back further than the readings."""
+    ticks, history = fleet
+    old = [("A00", -500.0, "failure"), ("A00", -400.0, "replacement"), ("A09", -300.0, "failure"), ("A08", -200.0, "replacement")]
+    rows = pl.DataFrame([(*r, r[1]) for r in old], schema=history.events.schema, orient="row")
+    longer = History(**{**vars(history), "events": pl.concat([rows, history.events])})
+    every = divided(ticks, np.ones(len(ticks), bool), "asset")
+    before, after = (Training.of(ticks, every, h, SPLIT) for h in (history, longer))
+    for kind in ("failed", "replaced"):
+        assert [e.tolist() for e in getattr(after.truth, kind)] == [e.tolist() for e in getattr(before.truth, kind)]
+    for a, b in zip(after.truth.lives(), before.truth.lives(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(after.labels.rul, before.labels.rul)
+    first = pl.DataFrame([("A09", 1.0, "failure", 1.0)], schema=history.events.schema, orient="row")
+    begun = truth(ticks, first, history.contract, np.ones(len(ticks), bool))
+    assert begun.failed[9].tolist() == [1.0], "at the first reading the asset is there"

@@ -138,6 +138,27 @@ def test_what_is_no_card_is_refused(tmp_path: Path, text: str, told: str):
     assert told in refusal(tmp_path, text)
 
 
+REFERENCES = ["extra: &a [1, 2]\n", "extra: *a\n", "extra: {x: &deep {y: 1}}\n", "extra: &a [*a]\n"]
+
+
+@pytest.mark.parametrize("line", REFERENCES)
+def test_references_are_refused_with_their_line(tmp_path: Path, line: str):
+    message = refusal(tmp_path, WIDE + line)
+    assert f"plant.yaml, line {len(WIDE.splitlines()) + 1}: anchors (&) and references (*)" in message and "->" in message
+    assert card_of(tmp_path, WIDE.replace("tag: T1", "tag: '*a & b'")).tags.signals["*a & b"] == "heat", "in quotes it is a word"
+
+
+def test_references_to_references_fill_no_memory(tmp_path: Path):
+    """Written out, these lines would be ten thousand million words."""
+    levels = "".join(f"  - &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 10))
+    assert "anchors" in refusal(tmp_path, f"{WIDE}bomb:\n  - &a0 [{', '.join('x' * 10)}]\n{levels}")
+
+
+def test_brackets_within_brackets_are_refused(tmp_path: Path):
+    message = refusal(tmp_path, WIDE + "extra: " + "[" * 3000 + "]" * 3000 + "\n")
+    assert "plant.yaml: too many brackets within each other" in message and len(message) < 300
+
+
 def test_a_missing_card_is_told_with_those_that_are_there(tmp_path: Path):
     (tmp_path / "pumps.yaml").write_text(WIDE)
     with pytest.raises(UsageError, match="pump.yaml: No such file.*pumps.yaml.*pmx new"):

@@ -147,3 +147,19 @@ def test_histories_that_enter_mid_life_are_ends_of_real_ones():
 @pytest.mark.parametrize("cap", [125, 0.5])
 def test_a_labels_cap_is_in_the_life_unit(cap):
     assert Labels(np.array([200.0]), np.array([200.0])).capped(cap)[0] == cap
+
+
+def test_after_a_failure_an_asset_is_being_repaired_for_one_horizon():
+    """What is not judged must not be learnt as normal either. A replacement needs no such time."""
+    own = ticks(A=60, B=60, C=60)
+    found = label(own, events(("A", 20.0, "failure"), ("A", 40.0, "failure"), ("B", 20.0, "replacement"), ("C", -2.0, "failure")), LIFE)
+    tick, (a, b, c) = np.arange(1, 61), (own["asset"].to_numpy() == n for n in "ABC")
+    since = np.where(tick < 20, np.inf, np.where(tick < 40, tick - 20.0, tick - 40.0))
+    np.testing.assert_array_equal(found.since[a], since)
+    assert np.isinf(found.since[b]).all() and (found.since[c] == tick + 2).all()
+    healthy = found.healthy(5.0)
+    assert tick[healthy[a]].tolist() == [*range(1, 15), *range(26, 35), *range(46, 55)]
+    assert tick[healthy[b]].tolist() == [*range(1, 15), *range(21, 55)], "at work again at once"
+    assert tick[healthy[c]].tolist() == list(range(4, 55)), "an order from before the record tells of a repair all the same"
+    half = label(own, events(("A", 10.0, "failure")), Contract((Channel("a", "-"),), "h", "life", tick=0.5))
+    assert half.since[a][24] == 2.5 and tick[half.healthy(2.5)[a]].tolist()[14:15] == [26], "in the life unit"
