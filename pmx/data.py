@@ -12,7 +12,8 @@ import polars as pl
 from pmx import config, place
 from pmx.contract import UsageError, shown
 from pmx.edge.table import replacing
-from pmx.source import History, Source
+from pmx.signature import nearest
+from pmx.source import Admitted, History, Source
 from pmx.source.admit import admit
 from pmx.source.ticks import to_ticks
 from pmx.window.label import ENDS
@@ -22,7 +23,8 @@ def _source(name: str, overrides: list[str]) -> tuple[Source, Any]:
     """The source that `pmx run` would build, and the configuration around it."""
     known = sorted({p.stem for d in place.conf_dirs() for p in (d / "source").glob("*.yaml")})
     if name not in known:
-        raise UsageError(f"no source {name!r} -> choose from {', '.join(known)}")
+        plants = [n for n, file in place.experiments().items() if "source: table" in file.read_text(encoding="utf-8")]
+        raise UsageError(f"no source or plant {name!r} -> {nearest(name, known + plants)}")
     # One model, the quickest to import: the data do not depend on it.
     cfg = config.compose("demo", ["model=lightgbm", f"source={name}", *overrides])
     return config.build(cfg).source, cfg
@@ -63,26 +65,15 @@ def check_data(name: str, overrides: list[str]) -> dict[str, Any]:
         f"{history.name}: {admitted.counts['in']:,} rows, {admitted.counts['accepted']:,} accepted, {admitted.counts['quarantined']:,} quarantined"
     )
     if admitted.counts["quarantined"]:
-        reasons = dict(admitted.quarantine.group_by("reason").len().sort("reason").iter_rows())
-        for place in admitted.quarantine.head(5).iter_rows(named=True):
-            where = f"asset {shown(place['asset']) or '?'}" + (f", channel {shown(place['channel'])}" if place["channel"] else "")
-            print(f"  row {place['row']}, {where}: {place['value']!r} ({place['reason']})")
-        print(f"  quarantine in {quarantine}: " + ", ".join(f"{n} {r}" for r, n in reasons.items()))
+        _show_refused(admitted, quarantine)
     own = "" if history.test_assets is None else f", {len(history.test_assets)} of them the source's own test part"
     print(
         f"  {assets} {history.noun}{own}; {len(ticks):,} ticks of {history.contract.tick:g} {unit}, {np.min(length)} to {np.max(length)} an asset"
     )
     print(_known_of(history, ended))
     print(f"  missing values: {max(missing.values()):.2%} in the worst channel; constant channels: {', '.join(constant) or 'none'}")
-    if admitted.ignored:
-        print(f"  columns that the contract does not list, left out: {shown(', '.join(admitted.ignored), 200)}")
-    for note in history.notes:
-        print(f"  note: {shown(note, 400)}")
     published = source.published()
-    if published:
-        changed = [n for n, same in published.items() if not same]
-        print("  files: " + (f"NOT as published: {', '.join(changed)}" if changed else f"{len(published)} as published (SHA-256)"))
-    print(f"  digest {history.digest}")
+    _show_files(history, admitted, published)
     return {
         "name": history.name,
         "counts": admitted.counts,
@@ -98,6 +89,25 @@ def check_data(name: str, overrides: list[str]) -> dict[str, Any]:
         "notes": list(history.notes),
         "ignored": list(admitted.ignored),
     }
+
+
+def _show_files(history: History, admitted: Admitted, published: dict[str, bool]) -> None:
+    if admitted.ignored:
+        print(f"  columns that the contract does not list, left out: {shown(', '.join(admitted.ignored), 200)}")
+    for note in history.notes:
+        print(f"  note: {shown(note, 400)}")
+    if published:
+        changed = [n for n, same in published.items() if not same]
+        print("  files: " + (f"NOT as published: {', '.join(changed)}" if changed else f"{len(published)} as published (SHA-256)"))
+    print(f"  digest {history.digest}")
+
+
+def _show_refused(admitted: Admitted, quarantine: Path) -> None:
+    reasons = dict(admitted.quarantine.group_by("reason").len().sort("reason").iter_rows())
+    for row in admitted.quarantine.head(5).iter_rows(named=True):
+        where = f"asset {shown(row['asset']) or '?'}" + (f", channel {shown(row['channel'])}" if row["channel"] else "")
+        print(f"  {Path(row['file']).name}, row {row['row']}, {where}: {row['value']!r} ({row['reason']})")
+    print(f"  quarantine in {quarantine}: " + ", ".join(f"{n} {r}" for r, n in reasons.items()))
 
 
 def _known_of(history: History, ended: dict[str, int]) -> str:

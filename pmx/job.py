@@ -74,7 +74,8 @@ def _record(tracker: Tracker, run_id: str, plan: Plan, result: Result, plain: di
     alarms = alarm_list(result.played, result.truth, plan.protocol)
     write_alarms(plan.folder / "alarms.csv", alarms)
     outcome = _outcome(result, plan, command)
-    _show(result, [a.line() for a in alarms])
+    longest = sorted(alarms, key=lambda a: -a.length)
+    _show(result, [a.line() for a in longest])
     return outcome
 
 
@@ -112,18 +113,22 @@ def _threads(count: int) -> Iterator[None]:
 
 
 def _show(result: Result, alarms: list[str]) -> None:
+    from pmx.evaluate.report import no_better
+
     for note in result.history.notes:
         print(f"Note: {note}")
     for table in result.tables[:-1]:
         print(f"\n{table}")
     if alarms and result.winner.task == "anomaly":
-        print("\nAlarms of the test part, with the channels furthest from normal in standard deviations")
+        print("\nAlarms of the test part, the longest first, with the channels furthest from normal in standard deviations")
         print(
             "\n".join(alarms[:ALARMS_SHOWN] + [f"... and {len(alarms) - ALARMS_SHOWN} more in alarms.csv"] * (len(alarms) > ALARMS_SHOWN))
         )
     age = "with age" if any(k.reads_age for k in result.winner.features.kernels) else "without age"
     assets = f"{len(result.played.assets)} test {result.history.noun}"
     print(f"\nWinner {result.winner.name} · {assets}, replayed through the device code ({age})")
+    if said := no_better(result.rows):
+        print(said)
     print(f"{result.tables[-1]}\nGates: " + "  ".join(g.line() for g in result.gates))
 
 

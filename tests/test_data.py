@@ -186,7 +186,7 @@ def test_the_list_shows_what_is_there(workdir: Path, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     "words, told",
     [
-        (["check", "cmaps"], "no source 'cmaps' -> choose from cmapss, "),
+        (["check", "cmaps"], "no source or plant 'cmaps' -> did you mean cmapss?"),
         (["check"], "needs a source"),
         (["fetch", "synthetic"], "source.root=FOLDER"),
         (["check", "cmapss", "source.subsets=FD001"], "source.subsets: there is no such setting"),

@@ -127,6 +127,9 @@ def _replay(options: argparse.Namespace, send: Any) -> dict[str, Any]:
         send("text", f"Columns that the bundle does not know, left out: {shown(', '.join(played.ignored), 200)}")
     if refused:
         _tell_refused(options.input, played, send)
+    unwatched = [a for a in played.assets if bundle.known and a not in bundle.known]
+    if unwatched:
+        send("text", f"No verdict for {shown(', '.join(unwatched), 200)}: the bundle was made for {shown(', '.join(bundle.known), 200)}")
     if not played.assets:
         raise DataError(f"{options.input}: no reading was accepted of {played.rows} rows, nothing to replay -> correct the file")
     strangers = sum(b.reason == "unknown_channel" for b in refused)  # other sensors in a long file say nothing against those we know
@@ -147,6 +150,7 @@ def _replay(options: argparse.Namespace, send: Any) -> dict[str, Any]:
         "steps": played.steps,
         "steps_per_second": round(speed),
         "alarms": log,
+        "without_verdict": unwatched,
     }
 
 

@@ -27,10 +27,11 @@ class Alarm:
         because: the channels that lay furthest from normal while it was raised, the furthest first, each with its distance in
             standard deviations.
         right: whether a failure followed within the horizon, or it overlaps a labelled episode; None = nobody knows.
+        length: how many ticks it stood.
 
     Example:
         >>> Alarm("P1", "2026-01-01T00:00:00Z", None, (("flow", 4.2),), None).line()
-        'P1  raised 2026-01-01T00:00:00Z  still standing  flow 4.2'
+        'P1  raised 2026-01-01T00:00:00Z  still standing  flow 4.2  nobody knows'
     """
 
     asset: str
@@ -38,12 +39,13 @@ class Alarm:
     cleared: str | None
     because: tuple[tuple[str, float], ...]
     right: bool | None
+    length: int = 0
 
     def line(self) -> str:
         """For a screen."""
         until = f"cleared {self.cleared}" if self.cleared else "still standing"
         why = ", ".join(f"{channel} {distance:.1f}" for channel, distance in self.because)
-        told = {True: "  right", False: "  false", None: ""}[self.right]
+        told = {True: "  right", False: "  false", None: "  nobody knows"}[self.right]
         return f"{self.asset}  raised {self.raised}  {until}  {why}{told}"
 
 
@@ -63,7 +65,7 @@ def alarm_list(played: Replayed, truth: Truth, protocol: Protocol) -> list[Alarm
             right = bool(known.any()) if judged and len(known) else None
             cleared = None if end == len(tick) else _time(contract, int(tick[end]))
             because = _because(played.outputs["contribution"][i][max(0, begin - 2) : begin + 1], contract.names)
-            found.append(Alarm(truth.assets[i], _time(contract, int(tick[begin])), cleared, because, right))
+            found.append(Alarm(truth.assets[i], _time(contract, int(tick[begin])), cleared, because, right, int(end - begin)))
     return found
 
 

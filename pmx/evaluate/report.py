@@ -187,4 +187,20 @@ def tables_of(rows: list[Row], contract: Contract, protocol: Protocol) -> list[s
     silent = rows[0].silent
     more = f" and {len(silent) - 8} more" if len(silent) > 8 else ""
     note = f"No verdict for {', '.join(silent[:8])}{more}: too few readings of their own to learn from" if silent else ""
-    return [*found, *([note] if note else []), alarm_table(rows, contract)]
+    unknown = not rows[0].labelled and rows[0].events is not None and not rows[0].events.counted.any()
+    doubt = "No failure is on record in the test part: whether an alarm is false, nobody knows; all of them are counted" if unknown else ""
+    return [*found, *(t for t in (note, doubt) if t), alarm_table(rows, contract)]
+
+
+def no_better(rows: list[Row]) -> str:
+    """Says plainly where a row that needs no sensor does as well as the winner's anomaly score; empty where none does."""
+    winner = rows[0]
+    if not winner.points or winner.events is None:
+        return ""
+    said = []
+    for r in (r for r in rows[1:] if r.name in ("always alarm", "clock", "random score") and r.events is not None):
+        by = ["F1"] if r.points["f1"][0] >= winner.points["f1"][0] else []
+        fewer = winner.events.false.sum() > 0 and r.false[0] <= winner.false[0]
+        by += ["false alarms"] if fewer and r.events is not None and r.events.caught.sum() >= winner.events.caught.sum() else []
+        said += [f"{r.name} (by {' and '.join(by)})"] if by else []
+    return f"No better than {', '.join(said)}: raise alarm.margin to hear less, or look at what the alarms have in common" if said else ""

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from pmx.contract import DataError, UsageError
+from pmx.contract import DataError, UsageError, shown
 
 if TYPE_CHECKING:
     import polars as pl
@@ -112,5 +112,11 @@ class Admitted:
     def some(self, name: str) -> Admitted:
         """The same, refused when no row of the history of this name is left."""
         if not self.counts["accepted"]:
-            raise DataError(f"{name}: of {self.counts['in']:,} rows none is left to work on -> correct the rows, or the contract")
+            reasons = self.quarantine.group_by("reason").len().sort("len", descending=True) if self.quarantine.height else None
+            told = "" if reasons is None else "; refused as " + ", ".join(f"{r} ({n:,})" for r, n in reasons.head(3).iter_rows())
+            first = self.quarantine.row(0, named=True) if self.quarantine.height else {}
+            cell = f", such as {shown(str(first['value']))!r} in {shown(first['file'], 200)}, row {first['row']}" if first else ""
+            raise DataError(
+                f"{name}: of {self.counts['in']:,} rows none is left to work on{told}{cell} -> correct the rows, or the card or contract"
+            )
         return self

@@ -270,8 +270,9 @@ def _unmatched(lost: Sequence[_Order], matched: int, names: _Names, orders: Orde
     if not lost:
         return []
     count = Counter(next((a for a in o.assets if a), "(empty)") for o in lost)
-    if orders.unmatched == "list":
-        told = ", ".join(f"{shown(a)} ({n})" for a, n in count.most_common(20)) + (
+    if orders.unmatched == "list" and matched:
+        mapped = {a: f", {names.raw[a]} in the card, which has no readings" for a in count if a in names.raw}
+        told = ", ".join(f"{shown(a)} ({n}{mapped.get(a, '')})" for a, n in count.most_common(20)) + (
             f" and {len(count) - 20} more" if len(count) > 20 else ""
         )
         return [
@@ -284,7 +285,7 @@ def _unmatched(lost: Sequence[_Order], matched: int, names: _Names, orders: Orde
         to = f" (the card says it is {names.raw[raw]}, which has no readings)" if raw in names.raw else ""
         lines.append(f"  {shown(raw)}: {n:,} orders{to}, {hint}")
     more = [f"  ... and {len(count) - 12:,} more"] if len(count) > 12 else []
-    mend = "  -> map them in events.assets of the card, or set events.unmatched: list to go on without them"
+    mend = "  -> map them in events.assets of the card" + (", or set events.unmatched: list to go on without them" if matched else "")
     raise DataError(refusal_text(f"the orders: {len(lost):,} of {len(lost) + matched:,} match no asset", len(count), [*lines, *more, mend]))
 
 

@@ -50,6 +50,8 @@ def test_right_is_left_open_where_nobody_can_judge():
     standing = spans(801, (410, 412), (490, 492), (510, 512), (600, 602), (785, 787))
     told = [a.right for a in alarm_list(played([standing]), real([500.0], 800.0, 400.0), PROTOCOL)]
     assert told == [False, True, None, False, None], "being repaired, and shortly before it was lost from sight"
+    again = alarm_list(played([spans(801, (506, 508))]), real([500.0, 515.0], 800.0, 400.0), PROTOCOL)
+    assert [a.right for a in again] == [None], "what fails again while it is repaired was not foretold"
     assert {a.right for a in alarm_list(played([standing]), real([], 800.0, 400.0), PROTOCOL)} == {None}, "no failure is on record"
 
 
