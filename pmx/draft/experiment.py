@@ -5,6 +5,8 @@ from __future__ import annotations
 from pmx.draft.card import Page
 from pmx.draft.plan import ENOUGH, Plan, horizons
 
+SLOWER = 30  # the horizon over the half-life of the score's running mean
+
 
 def experiment_text(plan: Plan, card: str) -> str:
     """The experiment of a plant.
@@ -45,4 +47,8 @@ def experiment_text(plan: Plan, card: str) -> str:
     page.add("cap", cap, guess=f"{unit}; beyond this, lives count as equal", depth=1)
     page.add("horizon", horizon, guess=f"{unit}; an alarm should come at most this long before a failure", depth=1)
     page.add("lead", lead, guess=f"{unit}; and at least this long, to act on it", depth=1)
+    if not lives:
+        smooth = max(5, round(horizon / SLOWER / plan.grid.tick))
+        page.add("model")
+        page.lines.append(f"  pca: {{smooth: {smooth}}}  # guessed: ticks; what fails builds up slowly, a start or a load change passes")
     return page.text()

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from pmx.contract import Channel, Contract
+from pmx.evaluate.event import EventCounts
 from pmx.evaluate.protocol import Protocol, Truth
-from pmx.evaluate.report import alarm_table, cell, detection_table, fault_table, life_table, metrics, row, tables_of
+from pmx.evaluate.report import Row, alarm_table, cell, detection_table, fault_table, life_table, metrics, no_better, row, tables_of
 from tests.lives import single
 
 CHANNELS = (Channel("load", "kW"),)
@@ -102,3 +103,16 @@ def test_tables_of_an_anomaly_score_name_episodes_faults_and_every_row():
     assert "episodes caught" in alarms and "1 of 2" in alarms and "1 of 1" in alarms
     failures = single(["A", "B"], np.array([99.0, np.nan]), np.array([99.0, 99.0]), np.zeros(2), np.zeros(2))
     assert fault_table(scored(real=failures)[0]) == "" and "failures caught" in alarm_table(scored(real=failures), HOURS)
+
+
+@pytest.mark.parametrize(("caught", "false", "told"), [(3, 0, False), (3, 9, True), (2, 1, False)])
+def test_a_winner_that_an_always_standing_alarm_matches_is_called_so(caught, false, told):
+    """It catches no more, and disturbs as often: the sensors have added nothing."""
+    none = {"f1": (np.nan,) * 3}
+
+    def made(name: str, caught: int, false: int) -> Row:
+        n = np.array([3]), np.array([caught]), np.array([false]), np.array([100.0])
+        return Row(name, {}, EventCounts(*n), (false / 100, 0.0, 1.0), none)
+
+    said = no_better([made("winner", caught, false), made("always alarm", 3, 5), made("age only", 0, 0)])
+    assert bool(said) == told and ("always alarm" in said) == told
