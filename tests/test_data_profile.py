@@ -37,7 +37,7 @@ def test_dirt_is_counted_and_stops_nothing(workdir: Path, capsys):
     assert {c["name"]: c["refused"] for c in answer["channels"]}["flow"] == {"wrong_type": 1} and not (workdir / "runs").exists()
 
 
-@pytest.mark.parametrize("words, told", [(["profile", "cmaps"], "no source 'cmaps'"), (["profile"], "needs a source")])
+@pytest.mark.parametrize("words, told", [(["profile", "cmaps"], "no source or plant 'cmaps'"), (["profile"], "needs a source")])
 def test_a_wrong_name(workdir: Path, capsys, words: list[str], told: str):
     assert main(["data", *words]) == 2
     assert told in capsys.readouterr().err
