@@ -303,12 +303,13 @@ def _by_company(sheet: Sheet, column: str, value: str, columns: dict[str, str]) 
     here = sheet.frame.filter(pl.col(column) == value)
     note, start = columns.get("kind_note"), columns.get("start")
     if note and note != column and here[note].null_count() < len(here):
-        broke = here[note].drop_nulls().is_in([v for v in here[note].unique().drop_nulls() if _meaning(v)[0] == "failure"]).mean()
+        broken = [v for v in here[note].unique().drop_nulls() if _meaning(v)[0] == "failure"]
+        broke = here[note].drop_nulls().is_in(broken).to_numpy().mean()
     elif start and sheet.frame[start].null_count() > 0:
-        broke = here[start].is_not_null().mean()
+        broke = here[start].is_not_null().to_numpy().mean()
     else:
         return ""
-    return ("failure" if float(broke or 0) > 0.5 else "inspection") if re.fullmatch(r"(?i)[a-z]{1,4}[0-9]{1,3}", value) else ""  # type: ignore[arg-type]
+    return ("failure" if broke > 0.5 else "inspection") if re.fullmatch(r"(?i)[a-z]{1,4}[0-9]{1,3}", value) else ""
 
 
 def _cancelled(sheet: Sheet, columns: dict[str, str]) -> tuple[str, ...]:

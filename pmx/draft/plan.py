@@ -226,7 +226,7 @@ def brief(names: Sequence[str]) -> str:
 def _follows(before: str, after: str) -> bool:
     """Whether two names differ in their last number alone, by one."""
     a, b = (re.fullmatch(r"(.*?)([0-9]+)(\D*)", name) for name in (before, after))
-    return bool(a and b) and a[1] == b[1] and a[3] == b[3] and int(b[2]) == int(a[2]) + 1  # type: ignore[index]
+    return a is not None and b is not None and a[1] == b[1] and a[3] == b[3] and int(b[2]) == int(a[2]) + 1
 
 
 def _list(names: Sequence[str]) -> str:

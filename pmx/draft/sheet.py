@@ -83,7 +83,7 @@ class Sheet:
         if self.frame.schema[column].is_numeric():
             return 1.0 if self.frame[column].count() else 0.0
         cells = pl.Series(self.cells(column), dtype=pl.String)
-        return float(cells.str.contains(NUMERIC[self.decimal]).mean() or 0.0) if len(cells) else 0.0  # type: ignore[arg-type]
+        return float(cells.str.contains(NUMERIC[self.decimal]).to_numpy().mean()) if len(cells) else 0.0
 
     def numbers(self, column: str) -> pl.Series:
         """A column as Float64; what is no number is null."""

@@ -206,7 +206,7 @@ def _without_sentinels(one: pl.DataFrame) -> tuple[pl.DataFrame, float | None]:
         here = one["number"] == s
         if here.any() and not here.all():
             rest = one.filter(~here)
-            low, high = float(rest["number"].min()), float(rest["number"].max())  # type: ignore[arg-type]
+            low, high = (float(end) for end in np.nanquantile(rest["number"].to_numpy(), [0, 1]))
             if not low - 2 * (high - low) <= s <= high + 2 * (high - low):
                 return rest, s
     return one, None
@@ -220,7 +220,7 @@ def _gaps(one: pl.DataFrame) -> tuple[tuple[float, ...], float]:
         return (), 0.0
     seconds = pl.col("gap").dt.total_microseconds() / MICRO if step.schema["gap"] == pl.Duration("us") else pl.col("gap")
     by = step.select("asset", seconds.alias("gap")).group_by("asset").agg(mid=pl.col("gap").median(), late=pl.col("gap").quantile(0.995))
-    return tuple(by.sort("asset")["mid"].to_list()), float(by["late"].median())  # type: ignore[arg-type]
+    return tuple(by.sort("asset")["mid"].to_list()), float(np.median(by["late"].to_numpy()))
 
 
 def _role(name: str, one: pl.DataFrame, distinct: int) -> tuple[str, str, float | None]:
@@ -228,9 +228,9 @@ def _role(name: str, one: pl.DataFrame, distinct: int) -> tuple[str, str, float 
     step = one.select("number", before=before, by=pl.col("number") - before).drop_nulls("by")
     up, down = int((step["by"] > 0).sum()), step.filter(pl.col("by") < 0)
     needed = 0.98 if has_word(name, COUNTERS) else 0.995
-    if up > 20 and up >= needed * (up + len(down)) and distinct > 20 and one["number"].min() >= 0:  # type: ignore[operator]
+    if up > 20 and up >= needed * (up + len(down)) and distinct > 20 and np.nanmin(one["number"].to_numpy()) >= 0:
         fell = down.filter(pl.col("number") < 0.2 * pl.col("before"))
-        top = float(one["number"].max())  # type: ignore[arg-type]
+        top = float(np.nanmax(one["number"].to_numpy()))
         # The next number that a register may hold above the largest value; a fall from near it is a roll-over, another a reset.
         limit = next((m for m in ROLLOVERS if m > top), None)
         rolled = limit is not None and int((fell["before"] > 0.97 * limit).sum()) > len(fell) / 2

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import lightgbm
 import numpy as np
-import spox.opset.ai.onnx.ml.v5 as ml
 import spox.opset.ai.onnx.v20 as op
 from spox import Var
 
 from pmx.contract import within
 from pmx.model import Model
-from pmx.model.trees import tree_attributes
-
-ZERO = float(np.float32(1e-35))  # kZeroThreshold of LightGBM, a float32 constant
+from pmx.model.trees import REPEATABLE, booster_seeds, leaves_of, thresholds_of, tree_inputs, tree_nodes
 
 
 class LightGBM(Model):
@@ -61,22 +58,17 @@ class LightGBM(Model):
         self.threads, self.seed = threads, seed
 
     def fit(self, x: np.ndarray, y: np.ndarray, asset: np.ndarray) -> None:
-        parameters = {
-            "objective": "l2",
+        parameters = REPEATABLE | {
             "learning_rate": self.learning_rate,
             "num_leaves": self.num_leaves,
             "min_child_samples": self.min_child_samples,
             "feature_fraction": self.feature_fraction,
             "bagging_fraction": self.bagging_fraction,
-            "bagging_freq": 1,
             "num_threads": self.threads,
-            "deterministic": True,
-            "force_row_wise": True,  # the other layout is chosen by a timing, which would make the bytes depend on the machine's mood
-            "verbose": -1,
         }
-        seeds = np.random.SeedSequence(self.seed).generate_state(self.average) >> 1  # LightGBM takes positive 32-bit seeds
+        seeds = booster_seeds(self.seed, self.average)
         x, y = np.ascontiguousarray(x), np.ascontiguousarray(y)  # LightGBM copies other layouts, with a warning
-        self.boosters_ = [lightgbm.train(parameters | {"seed": int(s)}, lightgbm.Dataset(x, y), self.trees) for s in seeds]
+        self.boosters_ = [lightgbm.train(parameters | {"seed": s}, lightgbm.Dataset(x, y), self.trees) for s in seeds]
 
     def score(self, x: np.ndarray) -> np.ndarray:
         total = np.zeros(len(x))
@@ -85,26 +77,15 @@ class LightGBM(Model):
         return total / len(self.boosters_)
 
     def leaves(self, x: np.ndarray) -> np.ndarray:
-        return np.concatenate([np.asarray(b.predict(x, pred_leaf=True, num_threads=self.threads)) for b in self.boosters_], axis=1)
+        return leaves_of(self.boosters_, x, self.threads)
 
     def thresholds(self) -> dict[int, list[float]]:
-        found: dict[int, list[float]] = {}
-        stack = [tree["tree_structure"] for booster in self.boosters_ for tree in booster.dump_model()["tree_info"]]
-        while stack:
-            node = stack.pop()
-            if node.get("decision_type") == "<=":
-                found.setdefault(node["split_feature"], []).append(float(node["threshold"]))
-            stack += [node[side] for side in ("left_child", "right_child") if side in node]
-        return found
+        return thresholds_of(self.boosters_)
 
     def to_onnx(self, features: Var) -> Var:
-        x = op.cast(features, to=np.float64)
-        # LightGBM reads what is this close to zero as zero, and may split right there
-        x = op.where(op.less_or_equal(op.abs(x), op.const(ZERO, np.float64)), op.const(0.0, np.float64), x)
-        total = None
+        x, total = tree_inputs(features), None
         for booster in self.boosters_:
-            attributes = tree_attributes(booster.dump_model())
-            score = ml.tree_ensemble(x, n_targets=1, aggregate_function=1, post_transform=0, **attributes)
+            score = tree_nodes(x, booster)
             total = score if total is None else op.add(total, score)
         assert total is not None
         return op.div(op.squeeze(total, op.const([1])), op.const(float(len(self.boosters_)), np.float64))

@@ -6,13 +6,11 @@ from dataclasses import dataclass
 
 import lightgbm
 import numpy as np
-import spox.opset.ai.onnx.ml.v5 as ml
 import spox.opset.ai.onnx.v20 as op
 from spox import Var
 
 from pmx.contract import within
 from pmx.model import Model
-from pmx.model.lightgbm import ZERO
 from pmx.model.residual import (
     LEAST_ROWS,
     channels_of,
@@ -25,7 +23,7 @@ from pmx.model.residual import (
     spread_of,
     with_value,
 )
-from pmx.model.trees import tree_attributes
+from pmx.model.trees import REPEATABLE, booster_seeds, leaves_of, thresholds_of, tree_inputs, tree_nodes
 
 FOLDS = 3  # residuals of rows that a model has seen are too small to tell the spread
 LIMIT = 5.0  # the line reads no input further than this from its mean: a spike in one channel must not move what is told of the others
@@ -184,19 +182,14 @@ class Regression(Model):
         return line, boosters
 
     def _booster(self, x: np.ndarray, y: np.ndarray) -> lightgbm.Booster:
-        parameters = {
-            "objective": "l2",
+        parameters = REPEATABLE | {
             "learning_rate": self.learning_rate,
             "num_leaves": self.num_leaves,
             "min_child_samples": self.min_child_samples,
             "bagging_fraction": BAGGING if len(y) >= LEAST_ROWS else 1.0,
-            "bagging_freq": 1,
             "max_bin": BINS,
-            "seed": int(np.random.SeedSequence(self.seed).generate_state(1)[0] >> 1),  # LightGBM takes positive 32-bit seeds
+            "seed": booster_seeds(self.seed, 1)[0],
             "num_threads": self.threads,
-            "deterministic": True,
-            "force_row_wise": True,  # the other layout is chosen by a timing, which would make the bytes depend on the machine's mood
-            "verbose": -1,
         }
         return lightgbm.train(parameters, lightgbm.Dataset(x, np.ascontiguousarray(y)), self.trees)
 
@@ -204,27 +197,17 @@ class Regression(Model):
         return mean_square(newest(x, self.lags) - _tell(x, self.line_, self.boosters_, self.threads), self.spread_)
 
     def leaves(self, x: np.ndarray) -> np.ndarray:
-        return np.concatenate([np.asarray(b.predict(x, pred_leaf=True, num_threads=self.threads)) for b in self.boosters_.values()], axis=1)
+        return leaves_of(self.boosters_.values(), x, self.threads)
 
     def thresholds(self) -> dict[int, list[float]]:
-        found: dict[int, list[float]] = {}
-        stack = [tree["tree_structure"] for booster in self.boosters_.values() for tree in booster.dump_model()["tree_info"]]
-        while stack:
-            node = stack.pop()
-            if node.get("decision_type") == "<=":
-                found.setdefault(node["split_feature"], []).append(float(node["threshold"]))
-            stack += [node[side] for side in ("left_child", "right_child") if side in node]
-        return found
+        return thresholds_of(self.boosters_.values())
 
     def to_onnx(self, features: Var) -> Var:
-        x = op.cast(features, to=np.float64)
-        # LightGBM reads what is this close to zero as zero, and may split right there
-        x = op.where(op.less_or_equal(op.abs(x), op.const(ZERO, np.float64)), op.const(0.0, np.float64), x)
+        x = tree_inputs(features)
         told = []
         for c in range(self.channels_):
             if c in self.boosters_:
-                attributes = tree_attributes(self.boosters_[c].dump_model())
-                told.append(ml.tree_ensemble(x, n_targets=1, aggregate_function=1, post_transform=0, **attributes))
+                told.append(tree_nodes(x, self.boosters_[c]))
             else:  # never had a value, so its residual counts nothing: a column of the right shape is enough
                 told.append(op.gather(x, op.const([c]), axis=1))
         expected = op.add(self.line_.nodes(features), op.concat(told, axis=1))

@@ -9,15 +9,62 @@ the bytes, since one changed index can make a runtime loop for ever and the ONNX
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import lightgbm
 import numpy as np
 import onnx
+import spox.opset.ai.onnx.ml.v5 as ml
+import spox.opset.ai.onnx.v20 as op
+from spox import Var
 
 from pmx.contract import IncompatibleError, UsageError
 
 LESS_OR_EQUAL, MEMBER = 0, 6  # node modes of ai.onnx.ml v5
+ZERO = float(np.float32(1e-35))  # kZeroThreshold of LightGBM, a float32 constant
+REPEATABLE = {
+    "objective": "l2",
+    "bagging_freq": 1,
+    "deterministic": True,
+    "force_row_wise": True,  # the other layout is chosen by a timing, which would make the bytes depend on the machine's mood
+    "verbose": -1,
+}
+"""LightGBM settings that every model of trees shares: the same data and seed give the same booster."""
+
+
+def booster_seeds(seed: int, count: int) -> list[int]:
+    """Seeds for `count` boosters; LightGBM takes positive 32-bit seeds."""
+    return [int(s) for s in np.random.SeedSequence(seed).generate_state(count) >> 1]
+
+
+def leaves_of(boosters: Iterable[lightgbm.Booster], x: np.ndarray, threads: int) -> np.ndarray:
+    """The leaf of every tree that each row of features float32 [row, feature] falls into, int [row, tree]."""
+    return np.concatenate([np.asarray(b.predict(x, pred_leaf=True, num_threads=threads)) for b in boosters], axis=1)
+
+
+def thresholds_of(boosters: Iterable[lightgbm.Booster]) -> dict[int, list[float]]:
+    """Feature index -> the values at which some tree splits on it."""
+    found: dict[int, list[float]] = {}
+    stack = [tree["tree_structure"] for booster in boosters for tree in booster.dump_model()["tree_info"]]
+    while stack:
+        node = stack.pop()
+        if node.get("decision_type") == "<=":
+            found.setdefault(node["split_feature"], []).append(float(node["threshold"]))
+        stack += [node[side] for side in ("left_child", "right_child") if side in node]
+    return found
+
+
+def tree_inputs(features: Var) -> Var:
+    """Features float32 [asset, feature] as trees read them, float64: LightGBM takes what is this close to zero for zero, and may split there."""
+    x = op.cast(features, to=np.float64)
+    return op.where(op.less_or_equal(op.abs(x), op.const(ZERO, np.float64)), op.const(0.0, np.float64), x)
+
+
+def tree_nodes(x: Var, booster: lightgbm.Booster) -> Var:
+    """What a booster says of inputs float64 [asset, feature], float64 [asset, 1], to the last bit."""
+    return ml.tree_ensemble(x, n_targets=1, aggregate_function=1, post_transform=0, **tree_attributes(booster.dump_model()))
 
 
 @dataclass

@@ -14,7 +14,7 @@ stopped some hours before the order is written has a lag that is no mistake, and
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import polars as pl
@@ -132,14 +132,14 @@ def _judged(record: Record, found: list[list[list[tuple[int, float]]]], grid: _G
     near = [min((lag for lag, _ in own), key=lambda lag: abs(lag - (top - grid.side)), default=None) for own in found[0]]
     follow = np.array([lag for lag in near if lag is not None and abs(lag - (top - grid.side)) <= grid.tolerance]) * hours
     lags, shown = ((column - grid.side) * hours).tolist(), np.maximum(total, 0.0).tolist()
-    plain = {"events": events, "resolution": resolution, "day_only": day_only}
+    found_none = Offset("none", events=events, resolution=resolution, day_only=day_only, lags=lags, votes=shown)
     if total[top] <= np.quantile(highest, 0.99) or len(follow) < max(LEAST_EVENTS, events / 2):
-        return Offset("none", **plain, lags=lags, votes=shown)  # type: ignore[arg-type]
+        return found_none
     lag = float(np.median(follow))
     low, high = np.percentile(follow, [10, 90])
     agrees = -resolution <= lag <= 24 + resolution if day_only else abs(lag) <= resolution
     state = "agree" if agrees else "offset"
-    return Offset(state, lag, float(low), float(high), len(follow), **plain, lags=lags, votes=shown)  # type: ignore[arg-type]
+    return replace(found_none, state=state, lag=lag, low=float(low), high=float(high), follow=len(follow))
 
 
 def _votes(peaks: list[tuple[int, float]], grid: _Grid) -> np.ndarray:
