@@ -16,28 +16,14 @@ from pmx.feature.kernel import Lags
 from pmx.feature.regime import RegimeScore
 from pmx.model.pca import Pca
 from pmx.pipeline import Plan, Result, run
-from pmx.source import History, Source
+from pmx.source import History
 from pmx.source.skab import Skab
 from pmx.source.tep import Tep
 from pmx.window.split import Given, Head
+from tests.whole import LIMITS, Known, silent
 
-LIMITS = {"name": "bench", "bytes_max": 20_000_000, "resident_mb_max": 2_000, "step_ms": 1_000, "headroom": 2}
 RUNS = ["valve1/0", "valve1/1", "valve2/0", "other/2"]  # of the miniature, none of the published archive alone
 SECONDS, HEAD = 400, 200
-
-
-class Known(Source):
-    """A history that is there already."""
-
-    def __init__(self, history: History) -> None:
-        self.history = history
-
-    def load(self) -> History:
-        return self.history
-
-
-def silent(what: str, done: int, total: int) -> None:
-    """Takes progress."""
 
 
 @pytest.fixture(autouse=True, scope="module")

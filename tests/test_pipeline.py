@@ -25,23 +25,9 @@ from pmx.source.cmapss import Cmapss
 from pmx.source.synthetic import Synthetic
 from pmx.source.ticks import to_ticks
 from pmx.window.split import ByAsset, ByTime, Given, Head
+from tests.whole import LIMITS, Known, silent
 
-LIMITS = {"name": "bench", "bytes_max": 20_000_000, "resident_mb_max": 2_000, "step_ms": 1_000, "headroom": 2}
 HOURS, CYCLES = Protocol(cap=150, horizon=60, lead=6, draws=50), Protocol(cap=80, horizon=20, lead=5, draws=50)
-
-
-class Known(Source):
-    """A history that is there already."""
-
-    def __init__(self, history: History) -> None:
-        self.history = history
-
-    def load(self) -> History:
-        return self.history
-
-
-def silent(what: str, done: int, total: int) -> None:
-    """Takes progress."""
 
 
 def plan(folder: Path, source: Source, window=None, models=None, protocol: Protocol = HOURS, **more) -> Plan:

@@ -1,8 +1,13 @@
 """A made-up plant whose channels follow two hidden loads, as lag vectors; and what can go wrong with it."""
 
 import numpy as np
+import onnxruntime
+from spox import Tensor, argument, build
+
+from pmx.model import Model
 
 CHANNELS, LAGS = 6, 3
+WIDTH = CHANNELS * LAGS
 
 
 def readings(seed: int = 0, assets: int = 6, ticks: int = 150) -> np.ndarray:
@@ -42,3 +47,14 @@ def separation(normal: np.ndarray, odd: np.ndarray) -> float:
     """Chance that an odd score is higher than a normal one, 0.5 = the score knows nothing (the area under the ROC curve)."""
     normal, odd = normal[~np.isnan(normal)], odd[~np.isnan(odd)]
     return float((np.searchsorted(np.sort(normal), odd, side="left") / len(normal)).mean())
+
+
+def graph_of(model: Model, width: int = WIDTH) -> bytes:
+    x = argument(Tensor(np.float32, ("asset", width)))
+    return build({"x": x}, {"y": model.to_onnx(x)}).SerializeToString(deterministic=True)
+
+
+def run(graph: bytes, x: np.ndarray) -> np.ndarray:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(graph, options).run(None, {"x": x})[0]

@@ -12,9 +12,8 @@ from spox import Tensor, argument, build
 from pmx.contract import DataError, UsageError
 from pmx.model import convolution
 from pmx.model.convolution import CausalAutoencoder, Convolution
-from tests.model.lagged import CHANNELS, LAGS, decorrelated, names, readings, separation, shifted, vectors
+from tests.model.lagged import CHANNELS, LAGS, WIDTH, decorrelated, graph_of, names, readings, run, separation, shifted, vectors
 
-WIDTH = CHANNELS * LAGS
 QUICK = {"lags": LAGS, "hidden": 16, "squeeze": 3, "epochs": 15}
 
 
@@ -22,17 +21,6 @@ def fitted(z: np.ndarray, **settings) -> CausalAutoencoder:
     model = CausalAutoencoder(**(QUICK | settings))
     model.fit(vectors(z), np.zeros(z.shape[0] * z.shape[1]), names(z))
     return model
-
-
-def graph_of(model: CausalAutoencoder, width: int = WIDTH) -> bytes:
-    x = argument(Tensor(np.float32, ("asset", width)))
-    return build({"x": x}, {"y": model.to_onnx(x)}).SerializeToString(deterministic=True)
-
-
-def run(graph: bytes, x: np.ndarray) -> np.ndarray:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(graph, options).run(None, {"x": x})[0]
 
 
 def close(a: np.ndarray, b: np.ndarray) -> bool:

@@ -8,32 +8,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from spox import Tensor, argument, build
 
 from pmx.contract import DataError, UsageError
 from pmx.model.regression import Line, Regression
 from pmx.model.residual import newest
 from pmx.model.trees import check_acyclic
-from tests.model.lagged import CHANNELS, LAGS, decorrelated, names, readings, separation, shifted, vectors
-
-WIDTH = CHANNELS * LAGS
+from tests.model.lagged import CHANNELS, LAGS, WIDTH, decorrelated, graph_of, names, readings, run, separation, shifted, vectors
 
 
 def fitted(z: np.ndarray, **settings) -> Regression:
     model = Regression(lags=LAGS, **({"trees": 20} | settings))
     model.fit(vectors(z), np.zeros(z.shape[0] * z.shape[1]), names(z))
     return model
-
-
-def graph_of(model: Regression, width: int = WIDTH) -> bytes:
-    x = argument(Tensor(np.float32, ("asset", width)))
-    return build({"x": x}, {"y": model.to_onnx(x)}).SerializeToString(deterministic=True)
-
-
-def run(graph: bytes, x: np.ndarray) -> np.ndarray:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(graph, options).run(None, {"x": x})[0]
 
 
 def holed(z: np.ndarray, share: float = 0.1) -> np.ndarray:
