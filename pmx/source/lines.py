@@ -12,9 +12,18 @@ from pathlib import Path
 
 import polars as pl
 
-from pmx.contract import DataError
+from pmx.contract import DataError, UsageError, shown
 
 CUT = "(line ends before it)"
+
+
+def check_names(names: Sequence[str], noun: str, example: str) -> None:
+    """Refuses a subset without a name, with one twice, or with one that is not `folder/name`: it becomes a path, here and at home."""
+    if not names or len(set(names)) < len(names):
+        raise UsageError(f"source.subset is {list(names)}: name at least one {noun}, and each of them once")
+    for name in names:
+        if not re.fullmatch(r"[\w-]+/[\w-]+", name):
+            raise UsageError(f"source.subset: {shown(name)!r} is no {noun} -> write {example}")
 
 
 def cells_of(file: Path, separator: str | None) -> list[tuple[int, list[str]]]:

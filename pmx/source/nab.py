@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from pmx.contract import Channel, Contract, DataError, UsageError, shown, within
+from pmx.contract import Channel, Contract, DataError, shown, within
 from pmx.source import History, Source
 from pmx.source.admit import microseconds
 from pmx.source.download import fetch_files, recorded
 from pmx.source.episodes import episode_table, no_events, title
-from pmx.source.lines import cells_of, natural, table_of
+from pmx.source.lines import cells_of, check_names, natural, table_of
 
 HOME = "https://raw.githubusercontent.com/numenta/NAB/master"
 WINDOWS = "labels/combined_windows.json"
@@ -61,11 +60,7 @@ class Nab(Source):
         self.root, self.subset, self.home = root, [subset] if isinstance(subset, str) else list(subset), home
         within(1 / 60, 1440.0, {"source.tick": tick})
         self.contract = Contract((Channel("value", "-"),), life_unit="min", clock="calendar", tick=tick)
-        if not self.subset or len(set(self.subset)) < len(self.subset):
-            raise UsageError(f"source.subset is {subset}: name at least one file, and each of them once")
-        for name in self.subset:
-            if not re.fullmatch(r"[\w-]+/[\w-]+", name):  # it becomes a path, here and at home
-                raise UsageError(f"source.subset: {shown(name)!r} is no file -> write folder/name, such as realTraffic/speed_6005")
+        check_names(self.subset, "file", "folder/name, such as realTraffic/speed_6005")
 
     def load(self) -> History:
         digest, tables = hashlib.sha256(), []

@@ -7,18 +7,17 @@ columns are `datetime`, eight measurements, `anomaly` and `changepoint`. Runs wi
 from __future__ import annotations
 
 import hashlib
-import re
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from pmx.contract import Channel, Contract, DataError, UsageError, shown
+from pmx.contract import Channel, Contract, DataError, shown
 from pmx.source import History, Source
 from pmx.source.admit import PLACE, microseconds
 from pmx.source.download import fetch_files, recorded
 from pmx.source.episodes import episode_table, no_events, title
-from pmx.source.lines import CUT, cells_of, natural, table_of
+from pmx.source.lines import CUT, cells_of, check_names, natural, table_of
 
 HOME = "https://raw.githubusercontent.com/waico/SKAB/master/data"
 HEALTHY = "anomaly-free"
@@ -80,13 +79,8 @@ class Skab(Source):
     def __init__(self, root: str, subset: str | list[str] | None = None, home: str = HOME) -> None:
         given = [subset] if isinstance(subset, str) else subset
         self.root, self.home, self.subset = root, home, None if given in (None, ["all"]) else given
-        if self.subset is None:
-            return
-        if not self.subset or len(set(self.subset)) < len(self.subset):
-            raise UsageError(f"source.subset is {subset}: name at least one run, and each of them once; null takes all")
-        for name in self.subset:
-            if not re.fullmatch(r"[\w-]+/[\w-]+", name):  # it becomes a path, here and at home
-                raise UsageError(f"source.subset: {shown(name)!r} is no run -> write folder/number, such as valve1/0")
+        if self.subset is not None:
+            check_names(self.subset, "run", "folder/number, such as valve1/0, or null for all")
 
     def load(self) -> History:
         digest, tables = hashlib.sha256(), []

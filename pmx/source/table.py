@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from pmx.contract import MICROSECONDS, Contract, DataError, refusal_text, shown
@@ -265,7 +266,7 @@ def _sampling(contract: Contract, rows: pl.LazyFrame, known: Survey) -> float | 
                 medians += _medians(known.times.filter(there), ["asset"])
     if not medians:
         return None
-    median = float(pl.Series(medians).median())  # type: ignore[arg-type]
+    median = float(np.median(medians))
     return median / MICROSECONDS[contract.life_unit] if contract.clock == "calendar" else median
 
 
