@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 import spox.opset.ai.onnx.v20 as op
 
-import pmx.model.lightgbm as lowering
+import pmx.model.trees as lowering
 from pmx.bundle import Bundle
 from pmx.edge.replay import replay_ticks
 from pmx.feature.features import FeatureSet

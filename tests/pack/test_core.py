@@ -9,7 +9,7 @@ import onnx
 import polars as pl
 import pytest
 
-import pmx.model.lightgbm as lowering
+import pmx.model.trees as lowering
 from pmx.align import Ticks
 from pmx.bundle import CORE, Bundle, core_digest, to_npz
 from pmx.contract import DigestError, IncompatibleError
