@@ -33,12 +33,12 @@ from pmx.pack.fitted import Fitted
 from pmx.pack.scope import by_asset
 from pmx.pack.seal import seal
 from pmx.select.baseline import Baseline, baselines, detectors
-from pmx.select.candidates import Trial, choose, out_of_fold, refit, refit_without_age, task_of, try_out
+from pmx.select.candidates import Trial, refit_without_age, task_of
 from pmx.select.crossfit import cross_fitted
-from pmx.select.training import Training, truth
+from pmx.select.learn import Recipe, learn
+from pmx.select.training import truth
 from pmx.source import History, Source
 from pmx.source.admit import admit, to_rows
-from pmx.source.ticks import to_ticks
 from pmx.window.split import Split
 
 Tell = Callable[[str, int, int], None]  # what, done, in all
@@ -93,15 +93,10 @@ def run(plan: Plan, tell: Tell) -> Result:
     history, protocol = plan.source.load(), plan.protocol
     contract = plan.window.suits(history.contract)
     admitted = admit(history.rows, contract, plan.on_error, plan.folder / "quarantine.parquet").some(history.name)
-    ticks = to_ticks(admitted.readings, contract)
-    division = plan.window.apply(ticks, history.test_assets)
-    training = Training.of(ticks, division, history, plan.window, each)
+    recipe = Recipe(plan.window, plan.features, plan.models, plan.alarm, protocol, each, plan.seed)
     tell("loading", 1, 1)
-    scores = out_of_fold(plan.models, plan.features, training, protocol, tell)
-    trials = [try_out(n, m, scores[n], training, protocol, plan.alarm, plan.seed) for n, m in plan.models.items()]
-    best = choose(trials)
-    tell(f"fit {best.name} on all training {history.noun}", 0, 1)
-    winner = refit(best, plan.features, training, protocol)
+    learnt = learn(recipe, admitted.readings, contract, history, tell)
+    ticks, division, training, best, winner = learnt.ticks, learnt.division, learnt.training, learnt.best, learnt.winner
     core = pack(plan.folder / "bundle", winner, best.policy, protocol, plan.name)
 
     real = truth(ticks, history.events, contract, division.test, history.episodes)
@@ -119,7 +114,7 @@ def run(plan: Plan, tell: Tell) -> Result:
         again = replay(Bundle.open(apart, pack(apart, twin, best.policy, protocol, f"{plan.name} without age")), raw, tell)
         beside.insert(0, Baseline("without age", again.outputs["rul"]))  # its alarms have no limits of their own
     if score is not None:
-        rows += cross_fitted(trials, plan.features, training, tested, real, history.groups, protocol, plan.alarm)
+        rows += cross_fitted(learnt.trials, plan.features, training, tested, real, history.groups, protocol, plan.alarm)
         beside = [b for b in beside if b.name == "age only"] + detectors(score, limit, played.tick, real, plan.seed)
     for b in beside:
         rows.append(row(b.name, b.rul if rul is not None else None, b.standing, played.tick, real, protocol, contract, b.score, 1.0))
@@ -146,4 +141,6 @@ def run(plan: Plan, tell: Tell) -> Result:
     if all(g.passed for g in gates):  # what a gate refused stays unsealed: no device opens it
         about = card(plan.name, history, winner, best.policy, protocol, {g.name: g.detail for g in gates}, tables)
         seal(plan.folder / "bundle", core, evidence, about)
-    return Result(history, admitted.counts, trials, winner, plan.folder / "bundle", core, played, real, rows, gates, found, tables, offline)
+    return Result(
+        history, admitted.counts, learnt.trials, winner, plan.folder / "bundle", core, played, real, rows, gates, found, tables, offline
+    )

@@ -48,9 +48,15 @@ class Kernel(ABC):
     def nodes(self, view: View, memory: list[Var]) -> tuple[Var, list[Var]]:
         """Features float64 [asset, feature] and the next memory, for its memory parts, each float64 [asset, width]."""
 
-    @abstractmethod
-    def polars(self, z: list[pl.Expr]) -> list[pl.Expr]:
-        """The same features over one asset's ticks in order, one expression each."""
+    def unit(self, channel: str) -> str:
+        """Unit of a feature of a channel in this unit."""
+        return channel
+
+    def polars(self, z: list[pl.Expr]) -> list[pl.Expr] | None:
+        """The same features over one asset's ticks in order, one expression each; None where the graph computes them offline too, in
+        blocks of windows.
+        """
+        return None
 
 
 def _positive(name: str, value: int) -> int:
