@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import onnxruntime
 import polars as pl
 from spox import Tensor, argument, build
 
 from pmx.alarm.state import Policy
-from pmx.align import Ticks
+from pmx.align import Ticks, time_text
 from pmx.bundle import Bundle
 from pmx.contract import Contract
 from pmx.edge.replay import Replayed
-from pmx.edge.step import Stepper
+from pmx.edge.step import Stepper, session
 from pmx.evaluate.protocol import Protocol
+from pmx.feature.graph import step_graph
 from pmx.gate.result import Gate
 from pmx.model import Model
 from pmx.pack.core import core_files
@@ -24,6 +27,8 @@ BOUND = 1e-5  # of verdicts, relative to the larger of 1 and the value
 EXACT_BOUND = 2e-7  # the same for a model that claims to be exact: one rounding to float32
 MOST_TICKS = 10_000  # of each asset, from its first on, whose features are compared; verdicts are compared on all
 MOST_PLANTED = 2_000  # ticks of a planted history
+CHUNKS = (1, 7, 32)  # ticks that the graph takes at once
+MOST_CHUNKED, MOST_ALONE = 200, 12  # ticks of an asset, and assets, that are stepped alone
 RULE = f"at least {LEAST_EQUAL:.3%} of features bit-equal, no tree leaf changed, verdicts within {EXACT_BOUND:g} (trees) or {BOUND:g}"
 
 
@@ -46,8 +51,9 @@ def features_by_step(fitted: Fitted, policy: Policy, protocol: Protocol, frame: 
     return out
 
 
-def fixtures(frame: pl.DataFrame, contract: Contract, seed: int = 0) -> pl.DataFrame:
-    """Planted degenerate histories: constant, a channel without values, a 1e9 spike, an offset of 1e4, 5 % missing, short lives."""
+def fixtures(frame: pl.DataFrame, contract: Contract, window: int, seed: int = 0) -> pl.DataFrame:
+    """Planted degenerate histories: constant, a channel without values, a 1e9 spike, an offset of 1e4, 5 % missing, and a
+    history of every length up to one more than `window` ticks."""
     base = frame.filter(pl.col("asset") == _longest(frame)).head(MOST_PLANTED)
     measured = [c.name for c in contract.channels if c.role == "measurement"]
     row, rng = pl.int_range(pl.len()), np.random.default_rng(seed)
@@ -61,7 +67,7 @@ def fixtures(frame: pl.DataFrame, contract: Contract, seed: int = 0) -> pl.DataF
         "offset": base.with_columns([(pl.col(c) + 1e4).alias(c) for c in measured]),
         "missing": base.with_columns(holes),
         "settings missing": base.with_columns([pl.lit(None, pl.Float32).alias(c.name) for c in contract.channels if c.role == "setting"]),
-        **{f"short {n:03}": base[:n] for n in (1, 2, 3, 9, 10, 11, 29, 30, 31)},
+        **{f"short {n:03}": base[:n] for n in range(1, window + 2)},
     }
     named = [part.with_columns(pl.lit(f"fixture {name}").alias("asset")) for name, part in made.items()]
     return pl.concat(named).sort("asset", "tick")
@@ -82,8 +88,9 @@ def parity(
         verdicts: the model's own on the Polars path, float32 [row].
     """
     begun = frame.group_by("asset", maintain_order=True).head(MOST_TICKS)
-    unequal, total, changed, worst = _compare_features(fitted, policy, protocol, begun, fixtures(frame, fitted.features.contract_, seed))
-    equal = 1 - unequal / total
+    planted = fixtures(frame, fitted.features.contract_, fitted.features.rows, seed)
+    found = _compare_features(fitted, policy, protocol, begun, planted)
+    equal, total, changed = 1 - found.unequal / found.total, found.total, found.changed
     shipped = np.concatenate(played.outputs[fitted.output])
     if len(shipped) != len(verdicts):
         culprit = f"the replay scored {len(shipped):,} ticks, the training path {len(verdicts):,}"
@@ -95,6 +102,7 @@ def parity(
     figures = {
         "bit_equal": equal,
         "compared": float(total),
+        "largest_relative": found.relative,
         "leaf_changes": float(changed),
         "verdict_difference": apart,
         "head_difference": head,
@@ -104,31 +112,86 @@ def parity(
     )
     bound = EXACT_BOUND if fitted.model.model.exact else BOUND
     if equal < LEAST_EQUAL or changed or not max(apart, head) <= bound:
-        culprit = worst or f"model {fitted.name}" + (_where(frame, shipped, verdicts) if not apart <= bound else "")
+        culprit = found.worst or f"model {fitted.name}" + (_where(frame, shipped, verdicts) if not apart <= bound else "")
         return Gate("parity", False, detail, culprit=culprit, rule=RULE, figures=figures)
     return Gate("parity", True, detail, figures=figures)
 
 
-def _compare_features(
-    fitted: Fitted, policy: Policy, protocol: Protocol, frame: pl.DataFrame, planted: pl.DataFrame
-) -> tuple[int, int, int, str]:
-    """Features that differ between the two paths, features in all, tree leaves that change with them, and where the largest difference is."""
+@dataclass
+class _Comparison:
+    """What two paths gave: how much was compared, how much differed, and where the largest difference is."""
+
+    fitted: Fitted
+    unequal: int = 0
+    total: int = 0
+    changed: int = 0
+    size: float = 0.0
+    relative: float = 0.0
+    worst: str = ""
+
+    def add(self, part: pl.DataFrame, first: np.ndarray, second: np.ndarray, how: str) -> None:
+        """Features float32 [row, feature] of the same ticks on two paths; `how` says which, such as `offline, stepped`."""
+        differs = ~((first == second) | (np.isnan(first) & np.isnan(second)))
+        self.unequal, self.total = self.unequal + int(differs.sum()), self.total + differs.size
+        if not differs.any():
+            return
+        at = np.argwhere(differs)
+        a, b = first[differs].astype(np.float64), second[differs].astype(np.float64)
+        apart = np.nan_to_num(np.abs(a - b), nan=np.inf)
+        self.relative = max(self.relative, float(np.max(apart / np.maximum(1.0, np.nan_to_num(np.abs(a), posinf=1.0, neginf=1.0)))))
+        if not self.worst or apart.max() > self.size:
+            row, column = at[int(np.argmax(apart))]
+            ways = [f"{value!r} {way}" for value, way in zip((first[row, column], second[row, column]), how.split(", "), strict=True)]
+            self.size, self.worst = float(apart.max()), f"{_place(self.fitted, part, row, column)}: {', '.join(ways)}"
+        rows, model = differs.any(1), self.fitted.model.model
+        self.changed += int((model.leaves(first[rows]) != model.leaves(second[rows])).sum())
+
+
+def _place(fitted: Fitted, part: pl.DataFrame, row: int, column: int) -> str:
+    """Kernel, feature (which names the channel), asset and time of a value."""
+    features, tick = fitted.features, int(part["tick"][int(row)])
+    contract = features.contract_
+    time = time_text(contract, tick * (contract.tick_us if contract.clock == "calendar" else contract.tick))
+    kernel = features.kernel_of(int(column)).label
+    return f"kernel {kernel}, feature {features.names_[column]} of asset {part['asset'][int(row)]} at tick {tick} ({time})"
+
+
+def _compare_features(fitted: Fitted, policy: Policy, protocol: Protocol, frame: pl.DataFrame, planted: pl.DataFrame) -> _Comparison:
+    """The offline path against the step graph, and the step graph against itself in chunks of ticks, with each asset alone."""
     planting = fitted.stand_in(planted["asset"].unique().to_list(), _longest(frame))
-    unequal = total = changed = 0
-    worst: tuple[str, float] = ("", 0.0)
+    found = _Comparison(fitted)
     for part, one in ((frame, fitted), (planted, planting)):
-        offline, stepped = one.table(part), features_by_step(one, policy, protocol, part)
-        differs = ~((offline == stepped) | (np.isnan(offline) & np.isnan(stepped)))
-        unequal, total = unequal + int(differs.sum()), total + differs.size
-        if differs.any():
-            row, column = np.argwhere(differs)[0]
-            size = abs(float(offline[row, column]) - float(stepped[row, column]))
-            where = f"kernel {fitted.features.kernel_of(int(column)).label}, feature {fitted.features.names_[column]}"
-            where += f" of asset {part['asset'][int(row)]} at tick {part['tick'][int(row)]}: {offline[row, column]!r} offline, {stepped[row, column]!r} stepped"
-            worst = max(worst, (where, size), key=lambda w: w[1] if w[0] else -1.0)
-            rows = differs.any(1)
-            changed += int((fitted.model.model.leaves(offline[rows]) != fitted.model.model.leaves(stepped[rows])).sum())
-    return unequal, total, changed, worst[0]
+        stepped = features_by_step(one, policy, protocol, part)
+        found.add(part, one.table(part), stepped, "offline, stepped")
+        few = part.with_row_index("place").group_by("asset", maintain_order=True).head(MOST_CHUNKED)
+        few = few.filter(pl.col("asset").is_in(part["asset"].unique(maintain_order=True).head(MOST_ALONE).to_list()))
+        for chunk in sorted({min(c, fitted.features.rows) for c in CHUNKS}):
+            rows, values = features_in_chunks(one, few.drop("place"), chunk)
+            at = few["place"].to_numpy()[rows]
+            found.add(part[at], stepped[at], values, f"stepped with other assets, stepped alone in chunks of {chunk}")
+    return found
+
+
+def features_in_chunks(fitted: Fitted, frame: pl.DataFrame, chunk: int) -> tuple[np.ndarray, np.ndarray]:
+    """Features of an asset's every `chunk`-th tick and its last one, each asset alone: their rows int [n], and float32 [n, feature].
+
+    The graph is built for a hop of `chunk`; its memory takes that many ticks at once, and fewer at the end.
+    """
+    features = fitted.features
+    graph = session(step_graph(features, chunk, fitted.head, fitted.slots, show_features=True))
+    ticks, width = as_ticks(frame, features.contract_), features.rows
+    rows, found, begin = [], [], 0
+    for asset, values in zip(ticks.assets, ticks.values, strict=True):
+        padded = np.concatenate([np.full((width, values.shape[1]), np.nan, np.float32), values])
+        memory = fitted.memory0([asset])
+        ends = [*range(chunk, len(values), chunk), len(values)]
+        for end, last in zip(ends, [0, *ends[:-1]], strict=True):
+            given = {"window": padded[None, end : end + width], "fresh": np.array([end - last]), "memory": memory}
+            memory, vector = graph.run(["memory_next", "features"], given)
+            rows.append(begin + end - 1)
+            found.append(vector[0])
+        begin += len(values)
+    return np.array(rows), np.stack(found)
 
 
 def _where(frame: pl.DataFrame, shipped: np.ndarray, verdicts: np.ndarray) -> str:

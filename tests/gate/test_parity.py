@@ -44,6 +44,25 @@ class Forgetful(Ewma):
         return feature, [op.mul(v, op.const(0.5)) if i == 0 else v for i, v in enumerate(following)]
 
 
+class Hasty(Ewma):
+    """The graph forgets all but the newest of several ticks that come at once."""
+
+    def nodes(self, view, memory):
+        *_, (x, now) = view.arrivals()
+        keep = op.where(op.greater(now, op.const(0.0, np.float64)), op.const(0.5 ** (1 / 6), np.float64), op.const(1.0, np.float64))
+        total, weight = op.add(op.mul(memory[0], keep), x), op.add(op.mul(memory[1], keep), now)
+        return op.div(total, weight), [total, weight]
+
+
+class Crowded(TrailingMean):
+    """The graph adds the mean of all assets in the batch."""
+
+    def nodes(self, view, memory):
+        mean = view.mean(0, self.window)
+        there = op.where(op.isnan(mean), op.const(0.0, np.float64), mean)
+        return op.add(mean, op.mul(op.reduce_mean(there, op.const([0]), keepdims=1), op.const(1e-3, np.float64))), []
+
+
 class OneOff(LightGBM):
     """The lowered trees are a hundredth of a cycle off."""
 
@@ -90,6 +109,22 @@ def test_a_graph_that_differs_is_named_by_kernel_channel_asset_and_tick(kernel):
     assert any(f":{c} of asset " in found.culprit for c in channels) and " at tick " in found.culprit
     assert "offline" in found.culprit and "stepped" in found.culprit
     assert found.figures["bit_equal"] < 0.99999 and "bit-equal" in found.rule
+
+
+def test_a_kernel_that_loses_ticks_of_a_chunk_is_named_with_the_chunk():
+    found = gate([TrailingMean(9), Hasty(6)])
+    assert not found.passed and "kernel ewma6, feature ewma6:" in found.culprit and "alone in chunks of 7" in found.culprit, found.culprit
+    assert gate([TrailingMean(9), Ewma(6)]).passed
+
+
+def test_a_kernel_that_reads_other_assets_of_the_batch_is_refused():
+    found = gate([Age(), Crowded(4)])
+    assert not found.passed and "kernel mean4" in found.culprit
+
+
+def test_the_time_of_a_difference_is_told_on_the_clock_of_the_readings():
+    culprit = gate([Age(), ShortMean(4)]).culprit
+    assert "Z): " in culprit and "(20" in culprit, culprit
 
 
 def test_changed_leaves_are_counted():
@@ -141,11 +176,11 @@ def test_a_replay_of_other_ticks_is_refused():
 
 def test_fixtures_hold_what_they_promise():
     fleet = small_fleet()
-    made = fixtures(fleet.tested, fleet.training.contract)
+    made = fixtures(fleet.tested, fleet.training.contract, window=31)
     by_name = {name.removeprefix("fixture "): made.filter(pl.col("asset") == name) for name in made["asset"].unique()}
     assert by_name["no values"]["flow"].null_count() == len(by_name["no values"])
     assert by_name["constant"]["flow"].n_unique() == 1 and by_name["spike"]["flow"].max() == 1e9
-    assert {len(by_name[f"short {n:03}"]) for n in (1, 2, 31)} == {1, 2, 31}
+    assert [len(by_name[f"short {n:03}"]) for n in range(1, 33)] == list(range(1, 33))
     assert by_name["missing"]["power"].null_count() > fleet.tested["power"].null_count() / 4
     assert by_name["settings missing"]["speed"].null_count() == len(by_name["settings missing"])
 
