@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 
 from pmx import config
 from pmx.alarm.state import Policy
@@ -20,6 +21,7 @@ from pmx.edge.replay import replay_ticks
 from pmx.edge.step import Stepper
 from pmx.gate.parity import as_ticks
 from pmx.pack.core import core_files
+from pmx.pack.fitted import Fitted
 from pmx.select.candidates import Trial, refit
 from pmx.select.training import Training
 from pmx.source.admit import admit
@@ -28,7 +30,7 @@ from pmx.source.ticks import to_ticks
 ROUNDS = 5
 
 
-def prepare() -> tuple:
+def prepare() -> tuple[str, Fitted, Bundle, pl.DataFrame]:
     """A fitted LightGBM, its bundle, and the test ticks."""
     real = Path(os.environ.get("PMX_DATA_ROOT", "../shared/data")) / "cmapss"
     name, words = ("cmapss", [f"source.root={real}"]) if real.is_dir() else ("demo", [])
@@ -38,15 +40,15 @@ def prepare() -> tuple:
     ticks = to_ticks(admit(history.rows, history.contract).readings, history.contract)
     division = parts.window.apply(ticks, history.test_assets)
     policy = Policy("rul", "below", 30.0, 40.0, 3, 5)
-    trial = Trial("lightgbm", parts.model["lightgbm"], np.empty(0), policy, {}, 0.0)
-    fitted = refit(trial, parts.feature, Training.of(ticks, division, history), parts.evaluate)
+    trial = Trial("lightgbm", parts.model["lightgbm"], None, policy, {}, 0.0)
+    fitted = refit(trial, parts.feature, Training.of(ticks, division, history, parts.window), parts.evaluate)
     bundle = Bundle(core_files(fitted, policy, parts.evaluate, name), "")
-    return name, fitted, bundle, ticks.filter(division.test)
+    return name, fitted, bundle, ticks.filter(pl.Series(division.test))
 
 
-def latency(bundle: Bundle, frame, fitted, steps: int = 3000) -> tuple[np.ndarray, np.ndarray]:
+def latency(bundle: Bundle, frame: pl.DataFrame, fitted: Fitted, steps: int = 3000) -> tuple[np.ndarray, np.ndarray]:
     """Milliseconds per step of one asset, and of the booster's predict on one ready feature row; in alternation."""
-    stepper, one = Stepper(bundle, 1), np.array([0])
+    stepper, one = Stepper(bundle, ["one"]), np.array([0])
     readings = np.concatenate(as_ticks(frame, bundle.spec.contract).values)
     features = fitted.table(frame)
     ours, peer = np.empty(steps), np.empty(steps)
@@ -54,7 +56,7 @@ def latency(bundle: Bundle, frame, fitted, steps: int = 3000) -> tuple[np.ndarra
         begin = time.perf_counter()
         stepper.step(one, readings[i % len(readings)][None])
         middle = time.perf_counter()
-        fitted.model.score(features[i % len(features)][None])
+        fitted.model.model.score(features[i % len(features)][None])
         if i >= 0:
             ours[i], peer[i] = middle - begin, time.perf_counter() - middle
     return ours * 1e3, peer * 1e3
@@ -67,7 +69,7 @@ def main() -> None:
     for _ in range(ROUNDS):
         batch.append(replay_ticks(bundle, ticks).seconds)
         begin = time.perf_counter()
-        fitted.verdict(fitted.table(frame))
+        fitted.verdict(frame)
         offline.append(time.perf_counter() - begin)
     ours, peer = latency(bundle, frame, fitted)
     result = {
