@@ -89,7 +89,7 @@ def parity(
     """
     begun = frame.group_by("asset", maintain_order=True).head(MOST_TICKS)
     planted = fixtures(frame, fitted.features.contract_, fitted.features.rows, seed)
-    found = _compare_features(fitted, policy, protocol, begun, planted)
+    found = compare_features(fitted, policy, protocol, begun, planted)
     equal, total, changed = 1 - found.unequal / found.total, found.total, found.changed
     shipped = np.concatenate(played.outputs[fitted.output])
     if len(shipped) != len(verdicts):
@@ -118,7 +118,7 @@ def parity(
 
 
 @dataclass
-class _Comparison:
+class Comparison:
     """What two paths gave: how much was compared, how much differed, and where the largest difference is."""
 
     fitted: Fitted
@@ -156,10 +156,10 @@ def _place(fitted: Fitted, part: pl.DataFrame, row: int, column: int) -> str:
     return f"kernel {kernel}, feature {features.names_[column]} of asset {part['asset'][int(row)]} at tick {tick} ({time})"
 
 
-def _compare_features(fitted: Fitted, policy: Policy, protocol: Protocol, frame: pl.DataFrame, planted: pl.DataFrame) -> _Comparison:
+def compare_features(fitted: Fitted, policy: Policy, protocol: Protocol, frame: pl.DataFrame, planted: pl.DataFrame) -> Comparison:
     """The offline path against the step graph, and the step graph against itself in chunks of ticks, with each asset alone."""
     planting = fitted.stand_in(planted["asset"].unique().to_list(), _longest(frame))
-    found = _Comparison(fitted)
+    found = Comparison(fitted)
     for part, one in ((frame, fitted), (planted, planting)):
         stepped = features_by_step(one, policy, protocol, part)
         found.add(part, one.table(part), stepped, "offline, stepped")
