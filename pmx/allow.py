@@ -17,6 +17,9 @@ from pmx.signature import nearest
 OUTSIDE: dict[str, dict[str, str]] = {}
 """Per group the classes of other packages that may be built: the path a YAML writes -> the path where it is defined."""
 
+PARTS = {"source": ("feature",)}
+"""Groups whose objects are made of another group's classes: the snapshot of a source is made of kernels."""
+
 # The class that a group's object must be: another one of its package passes the allow-list and fails much later.
 KINDS = {
     "source": "pmx.source.Source",
@@ -34,7 +37,8 @@ def locate(target: Any, group: str) -> type:
     path = str(target)  # a YAML may hold anything here
     outside = OUTSIDE.get(group, {})
     parts = path.split(".")
-    ours = parts[:2] == ["pmx", group] and len(parts) > 3 and all(p.isidentifier() and not p.startswith("_") for p in parts)
+    groups = (group, *PARTS.get(group, ()))
+    ours = len(parts) > 3 and parts[0] == "pmx" and parts[1] in groups and all(p.isidentifier() and not p.startswith("_") for p in parts)
     if not (ours or path in outside):
         raise UsageError(f"{path!r} may not be built here -> name a class as pmx.{group}.<module>.<Class>")
     module_name, _, name = path.rpartition(".")
@@ -42,7 +46,9 @@ def locate(target: Any, group: str) -> type:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if str(error.name).startswith("pmx"):
-            raise UsageError(f"there is no module {module_name} -> {nearest(module_name, _modules(group))}") from error
+            raise UsageError(
+                f"there is no module {module_name} -> {nearest(module_name, [m for g in groups for m in _modules(g)])}"
+            ) from error
         raise UsageError(f"{path} needs the package {error.name}, which is missing -> pip install 'pmx-maintenance[train]'") from error
     classes = [n for n, v in vars(module).items() if isinstance(v, type) and v.__module__ == module_name and not n.startswith("_")]
     found = vars(module).get(name)

@@ -1,4 +1,7 @@
-"""The artefact: one directory of five core files, sealed by a manifest. Digests are checked over raw bytes before anything is parsed."""
+"""The artefact: one directory of five core files, six where it takes waveforms, sealed by a manifest.
+
+Digests are checked over raw bytes before anything is parsed.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,50 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pmx.contract import Contract, DataError, DigestError, IncompatibleError
+from pmx.contract import Channel, Contract, DataError, DigestError, IncompatibleError
 
 FORMAT = 1
 CORE = ("model.onnx", "policy.json", "memory0.npz", "golden.npz", "spec.json")
+SNAPSHOT = "snapshot.onnx"  # a core file of the bundles that take waveforms
 SEALED = ("manifest.json", "evidence.json", "card.md", "sbom.cdx.json")
 LARGEST = 256 * 2**20  # bytes of one file; a device must not be filled up by what claims to be a bundle
+
+
+@dataclass(frozen=True)
+class WaveSpec:
+    """What a device needs to know to feed the snapshot graph.
+
+    Attributes:
+        channels: of the waveforms, in the order of the graph's channel axis.
+        samples: of one waveform.
+        rate: samples a second, in Hz.
+        tags: process channels that the graph reads beside them, such as a speed.
+        makes: the tick channels that it gives.
+
+    Example:
+        >>> from pmx.contract import Channel
+        >>> WaveSpec((Channel("drive_end", "g", rate=12_000.0),), 2048, 12_000.0, (), ("drive_end_rms",)).samples
+        2048
+    """
+
+    channels: tuple[Channel, ...]
+    samples: int
+    rate: float
+    tags: tuple[str, ...]
+    makes: tuple[str, ...]
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> WaveSpec:
+        return WaveSpec(
+            tuple(Channel(**c) for c in data["channels"]), data["samples"], data["rate"], tuple(data["tags"]), tuple(data["makes"])
+        )
 
 
 @dataclass(frozen=True)
@@ -36,6 +70,7 @@ class Spec:
         cap: the largest RUL it can state, in the life unit.
         horizon, lead: what its alarms were set for, in the life unit.
         bound: largest difference on the golden vectors that the self-test accepts, relative to the larger of 1 and the value.
+        waves: what its snapshot graph takes and makes; None = it takes no waveforms.
 
     Example:
         >>> from pmx.contract import Channel
@@ -55,6 +90,7 @@ class Spec:
     horizon: float
     lead: float
     bound: float = 1e-5
+    waves: WaveSpec | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {"format": FORMAT} | asdict(self) | {"contract": self.contract.to_json(), "outputs": list(self.outputs)}
@@ -64,7 +100,9 @@ class Spec:
         data = dict(data)
         if data.pop("format", None) != FORMAT:
             raise IncompatibleError(f"the bundle's format is not {FORMAT} -> update pmx, or pack the model again")
-        return Spec(**{**data, "contract": Contract.from_json(data["contract"]), "outputs": tuple(data["outputs"])})
+        waves = data.get("waves")
+        more = {"outputs": tuple(data["outputs"]), "waves": waves and WaveSpec.from_json(waves)}
+        return Spec(**{**data, "contract": Contract.from_json(data["contract"]), **more})
 
 
 def digest(data: bytes) -> str:
@@ -72,9 +110,14 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def core_of(files: Collection[str]) -> tuple[str, ...]:
+    """The core files among these, in the order of their digest."""
+    return (*CORE, SNAPSHOT) if SNAPSHOT in files else CORE
+
+
 def core_digest(files: dict[str, bytes]) -> str:
-    """The joint digest of the five core files: the identity of what is evaluated."""
-    return digest("".join(f"{name} {digest(files[name])}\n" for name in CORE).encode())
+    """The joint digest of the core files: the identity of what is evaluated."""
+    return digest("".join(f"{name} {digest(files[name])}\n" for name in core_of(files)).encode())
 
 
 def to_json(data: object) -> bytes:
@@ -172,7 +215,7 @@ def _read(path: Path) -> dict[str, bytes]:
     if not {e.name for e in entries} & {*CORE, *SEALED}:
         raise DataError(f"{path}: this folder holds no bundle -> give the directory that pmx run wrote")
     for entry in entries:
-        if entry.name not in CORE + SEALED or not entry.is_file(follow_symlinks=False):
+        if entry.name not in (*CORE, SNAPSHOT, *SEALED) or not entry.is_file(follow_symlinks=False):
             raise DigestError(f"{path}: {entry.name} does not belong into a bundle -> remove it, or take the bundle from its origin")
         if entry.stat().st_size > LARGEST:
             raise DigestError(f"{path}: {entry.name} is larger than {LARGEST:,} bytes -> this is no bundle of pmx")

@@ -34,6 +34,8 @@ TIME = (
 BLANKS = " \t"
 NAMELESS = "column_"  # how a source calls cells that stand beyond the last column
 NEVER = int(np.iinfo(np.int64).min)  # the integer that stands for a missing time
+# What may be said of a channel's readings, by the number in a verdict's `quality`.
+QUALITY = ("good", "dropout", "stuck", "saturation", "spikes", "drift", "swapped", "unit change", "noise")
 
 # The largest float64 that still rounds to a finite float32.
 FLOAT32_LIMIT = float(np.nextafter(2.0**128 - 2.0**103, 0.0))
@@ -112,6 +114,7 @@ class Channel:
             and its reading is the increase per tick.
         hold: the longest hold in the life unit: a tick without a value repeats the newest one that is not older; 0 = never.
         rollover: what a counter has counted when it begins at 0 again, in `unit`; None = it never does, and a decrease is a reset.
+        rate: samples a second of a waveform, in Hz; None = one value a tick. A waveform is reduced to ticks before a contract sees it.
 
     Example:
         >>> Channel("vibration", unit="mm/s", low=0.0).role
@@ -126,6 +129,7 @@ class Channel:
     align: str = "last"
     hold: float = 0.0
     rollover: float | None = None
+    rate: float | None = None
 
     def __post_init__(self) -> None:
         def refuse(what: str) -> UsageError:
@@ -145,6 +149,8 @@ class Channel:
             raise refuse("a sum or an increase that is held would count twice -> leave hold out")
         if self.rollover is not None and (self.role != "counter" or not 0 < self.rollover < float("inf")):
             raise refuse(f"rollover {self.rollover} -> a number above 0, and only for role counter")
+        if self.rate is not None and (self.role != "measurement" or not 0 < self.rate < float("inf")):
+            raise refuse(f"rate {self.rate} -> samples a second above 0, and only for a measurement")
 
 
 @dataclass(frozen=True)
@@ -203,6 +209,8 @@ class Contract:
             raise UsageError(f"life unit {self.life_unit!r} on a calendar clock must be one of {', '.join(MICROSECONDS)}")
         if len(set(self.names)) < len(self.names):
             raise UsageError(f"a channel is listed twice: {', '.join(self.names)}")
+        if waves := [c.name for c in self.channels if c.rate]:
+            raise UsageError(f"channel {waves[0]}: it has a rate, so it is a waveform -> list what source.snapshot makes of it instead")
         if not 0 < self.tick < float("inf") or not 0 <= self.longest_gap <= MOST_GAP:
             raise UsageError(f"tick {self.tick} must be above 0, longest_gap {self.longest_gap} between 0 and {MOST_GAP:,} ticks")
         if self.clock == "calendar" and abs(MICROSECONDS[self.life_unit] * self.tick - self.tick_us) > 1e-9 * self.tick_us:
@@ -289,15 +297,17 @@ class Verdict:
         rul: float32 [asset, 3], lower, point and upper remaining useful life in the life unit; NaN = no estimate.
         failure_probability: float32 [asset], within the stated horizon.
         contribution: float32 [asset, channel], how much each channel departs from its normal.
+        quality: int64 [asset, channel], what is wrong with each channel's readings, an index of `QUALITY`; 0 = good.
     """
 
     anomaly_score: np.ndarray | None = None
     rul: np.ndarray | None = None
     failure_probability: np.ndarray | None = None
     contribution: np.ndarray | None = None
+    quality: np.ndarray | None = None
 
     def output(self, name: str) -> np.ndarray:
-        """One number per asset, float32 [asset], of `rul` its point estimate; `contribution` as it is, float32 [asset, channel]."""
+        """One number per asset, float32 [asset], of `rul` its point estimate; `contribution` and `quality` as they are, [asset, channel]."""
         value = getattr(self, name)
         if value is None:
             raise IncompatibleError(f"the bundle has no output {name!r}")

@@ -151,6 +151,15 @@ def _source_or_experiment(name: str, overrides: list[str]) -> tuple[Source, Any]
     return config.build(cfg).source, cfg
 
 
+def _parts_of(name: str, overrides: list[str]) -> tuple[Any, config.Parts]:
+    """The configuration of an experiment, else of a demo on this source, and what it describes."""
+    if name not in place.experiments():
+        _source(name, [])  # refuses a name that is neither
+        overrides = ["model=lightgbm", f"source={name}", *overrides]
+    cfg = config.compose(name if name in place.experiments() else "demo", overrides)
+    return cfg, config.build(cfg)
+
+
 def export_data(name: str, overrides: list[str], output: Path | None) -> dict[str, Any]:
     """Writes the accepted readings of a source, or of an experiment's source, as a device takes them: CSV, one row per asset and time."""
     source, cfg = _source_or_experiment(name, overrides)
@@ -164,6 +173,59 @@ def export_data(name: str, overrides: list[str], output: Path | None) -> dict[st
     print(f"{len(table):,} rows of {history.name} in {file}; {admitted.counts['quarantined']:,} refused rows are left out")
     print(f"Next: pmx-edge replay BUNDLE --input {file}")
     return {"file": str(file), "rows": len(table), "quarantined": admitted.counts["quarantined"]}
+
+
+def features_data(
+    name: str, overrides: list[str], output: Path | None = None, hop: int = 1, fresh: bool = False, quiet: bool = False
+) -> dict[str, Any]:
+    """Computes the features of a source, or of an experiment's source, into Parquet; what is there already is not computed again.
+
+    The history is never held as a whole: assets are taken a few at a time, and a long one in blocks of ticks.
+
+    Args:
+        output: the folder of the stores; None = `features/<name>` in the runs folder.
+        hop: ticks between two feature rows of an asset.
+        fresh: compute all of it anew.
+    """
+    import resource
+
+    from pmx.feature.sample import fit_on_sample
+    from pmx.feature.store import FeatureStore
+    from pmx.progress import Progress
+
+    cfg, parts = _parts_of(name, overrides)
+    features, window, on_error = parts.feature, parts.window, str(cfg.on_error)
+    store = FeatureStore(output or Path(cfg.out) / "features" / name, [features, window], hop, on_error)
+    with Progress(quiet) as progress:
+        progress("loading", 0, 1)
+        history = parts.source.load()
+        window.suits(history.contract)
+        stored = store.build(history, lambda found: fit_on_sample(features, history, found, window, on_error), progress, fresh)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    rate = stored.readings / stored.seconds
+    print(
+        f"{history.name}: {stored.rows:,} feature rows of {len(stored.names)} features, every {hop} ticks, from {stored.readings:,} readings"
+        + (f" ({stored.refused:,} set apart)" if stored.refused else "")
+    )
+    print(
+        f"  {stored.computed} of {stored.partitions} partitions computed, {stored.cached} were there; {stored.seconds:.1f} s, "
+        f"{rate:,.0f} readings a second, peak memory {peak:.2f} GB, {stored.bytes / 1e6:,.1f} MB on disk"
+    )
+    print(f"  {stored.folder}; to free the space, remove {store.folder}")
+    print(f'Next: polars.scan_parquet("{stored.folder}/*/part-*.parquet"); f<i> is the i-th of the names in manifest.json')
+    return {
+        "folder": str(stored.folder),
+        "rows": stored.rows,
+        "features": stored.names,
+        "readings": stored.readings,
+        "quarantined": stored.refused,
+        "partitions": stored.partitions,
+        "cached_partitions": stored.cached,
+        "seconds": round(stored.seconds, 3),
+        "rows_per_second": round(rate),
+        "peak_memory_gb": round(peak, 3),
+        "bytes": stored.bytes,
+    }
 
 
 def fetch_data(name: str, overrides: list[str]) -> dict[str, Any]:

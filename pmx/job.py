@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from pmx.contract import PmxError
+    from pmx.gate.result import Gate
     from pmx.pipeline import Plan, Result
     from pmx.tracking import Outcome, Tracker
 
@@ -20,8 +22,10 @@ if TYPE_CHECKING:
 ALARMS_SHOWN = 5
 
 
-def job(cfg: DictConfig, folder: Path, name: str, quiet: bool) -> dict[str, Any]:
-    """One job of a run or sweep: the pipeline between two ends of an MLflow run."""
+def job(cfg: DictConfig, folder: Path, name: str, quiet: bool, accept: str = "", fresh: bool = False) -> dict[str, Any]:
+    """One job of a run or sweep: the pipeline between two ends of an MLflow run; `accept` is why findings of leakage may stand,
+    `fresh` computes feature tables anew.
+    """
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
@@ -29,6 +33,7 @@ def job(cfg: DictConfig, folder: Path, name: str, quiet: bool) -> dict[str, Any]
     from pmx.contract import GateError
 
     begin, parts = time.perf_counter(), config.build(cfg)
+    from pmx.feature.cache import TableCache
     from pmx.pipeline import Plan, run  # after the checks: a typo should not wait for heavy imports
     from pmx.progress import Progress
     from pmx.tracking import SECRET, Tracker
@@ -36,12 +41,16 @@ def job(cfg: DictConfig, folder: Path, name: str, quiet: bool) -> dict[str, Any]
     tracker = Tracker(_local(cfg.tracking.store), cfg.tracking.experiment)
     report_killed(tracker.mark_killed())
     words = [w.partition("=")[0] + "=***" if SECRET.search(w.partition("=")[0]) else w for w in HydraConfig.get().overrides.task]
-    command, revision = " ".join(["pmx run", name, *words]), _revision()
+    flag = ["--accept-leakage", shlex.quote(accept)] if accept else []
+    command, revision = " ".join(["pmx run", name, *words, *flag]), _revision()
     plain: dict[str, Any] = cast(Any, OmegaConf.to_container(cfg, resolve=True, enum_to_str=True))
     run_id = tracker.start(cfg.name, plain, revision=revision, seeds={"run": cfg.seed}, tags={"pmx.command": command})
     provenance = {"run_id": run_id, "git_revision": revision, "experiment": cfg.name, "seed": cfg.seed, "versions": _versions()}
     objects = (parts.source, parts.window, parts.feature, parts.model, parts.alarm, parts.evaluate)
-    plan = Plan(cfg.name, *objects, dict(cfg.device), folder, str(cfg.on_error), str(cfg.fit_scope), cfg.seed, provenance)
+    plan = Plan(
+        cfg.name, *objects, dict(cfg.device), folder, str(cfg.on_error), str(cfg.fit_scope), cfg.seed, provenance, accept_leakage=accept
+    )
+    plan = replace(plan, accept_leakage=accept, tables=TableCache(_local(cfg.out) / "tables", fresh=fresh))
     try:
         with Progress(quiet) as progress, _threads(cfg.threads):
             result = run(plan, progress)
@@ -67,16 +76,22 @@ def job(cfg: DictConfig, folder: Path, name: str, quiet: bool) -> dict[str, Any]
 def _record(tracker: Tracker, run_id: str, plan: Plan, result: Result, plain: dict[str, Any], command: str) -> Outcome:
     """Data, candidates and tables to MLflow and to the screen."""
     from pmx.evaluate.alarm import alarm_list, write_alarms
+    from pmx.gate.leakage import write_checks
 
     tracker.data(run_id, result.history.name, result.history.digest, str(plain["source"].get("root") or "simulated"))
     for trial in result.trials:
         tracker.log_candidate(run_id, trial.name, plain["model"][trial.name], trial.metrics)
     alarms = alarm_list(result.played, result.truth, plan.protocol)
     write_alarms(plan.folder / "alarms.csv", alarms)
+    write_checks(plan.folder / "leakage.csv", _leakage(result))
     outcome = _outcome(result, plan, command)
     longest = sorted(alarms, key=lambda a: -a.length)
     _show(result, [a.line() for a in longest])
     return outcome
+
+
+def _leakage(result: Result) -> Gate:
+    return next(g for g in result.gates if g.name == "leakage")
 
 
 def _summary(run_id: str, result: Result, title: str, experiment: str) -> dict[str, Any]:
@@ -88,6 +103,7 @@ def _summary(run_id: str, result: Result, title: str, experiment: str) -> dict[s
         "bundle": str(result.bundle),
         "metrics": {k: None if v != v else v for k, v in result.metrics.items()},
         "gates": {g.name: g.passed for g in result.gates},
+        **({"leakage_accepted": _leakage(result).accepted} if _leakage(result).accepted else {}),
     }
 
 
@@ -113,8 +129,10 @@ def _threads(count: int) -> Iterator[None]:
 
 
 def _show(result: Result, alarms: list[str]) -> None:
-    from pmx.evaluate.report import no_better
+    from pmx.evaluate.report import accepted_line, no_better
+    from pmx.gate.leakage import check_table
 
+    leak = _leakage(result)
     for note in result.history.notes:
         print(f"Note: {note}")
     for table in result.tables[:-1]:
@@ -124,6 +142,9 @@ def _show(result: Result, alarms: list[str]) -> None:
         print(
             "\n".join(alarms[:ALARMS_SHOWN] + [f"... and {len(alarms) - ALARMS_SHOWN} more in alarms.csv"] * (len(alarms) > ALARMS_SHOWN))
         )
+        print(accepted_line(leak.accepted), end="\n" if leak.accepted else "")
+    if leak.findings:
+        print(f"\nLeakage audit\n{check_table(leak)}")
     age = "with age" if any(k.reads_age for k in result.winner.features.kernels) else "without age"
     assets = f"{len(result.played.assets)} test {result.history.noun}"
     print(f"\nWinner {result.winner.name} · {assets}, replayed through the device code ({age})")
@@ -147,6 +168,7 @@ def _outcome(result: Result, plan: Plan, command: str) -> Outcome:
     import numpy as np
 
     from pmx.evaluate import plot
+    from pmx.gate.leakage import check_table
     from pmx.tracking import Outcome
 
     name, m, contract = result.winner.output, result.metrics, result.history.contract
@@ -157,11 +179,12 @@ def _outcome(result: Result, plan: Plan, command: str) -> Outcome:
         number = f"F1 {m['test/f1']:.2f}, FAR {m['test/far']:.2f}"
     else:
         number = f"caught {m['test/event_recall']:.0%} of {m['test/n_failures']:.0f}" if m["test/n_failures"] else "no failure to catch"
-    title = f"{result.history.name} · {result.winner.name} · {number}"
+    leak = _leakage(result)
+    title = f"{result.history.name} · {result.winner.name} · {number}" + (" · leakage accepted" if leak.accepted else "")
     gates = "\n".join(
         f"- {'✓' if g.passed else '✗'} **{g.name}**: {g.detail}" + (f" — culprit {g.culprit}" if g.culprit else "") for g in result.gates
     )
-    tables = "\n\n".join(f"```\n{t}\n```" for t in result.tables)
+    tables = "\n\n".join(f"```\n{t}\n```" for t in [*result.tables, check_table(leak)])
     verdict = "All gates passed." if result.refused is None else "Refused: nothing was registered."
     reads = f"Test part met {len(result.rows)} times, once per row."
     description = f"{verdict} {reads}\n\n{tables}\n\n{gates}\n\nAgain: `{command}`\n\nBundle core digest `{result.core}`"
@@ -180,8 +203,9 @@ def _outcome(result: Result, plan: Plan, command: str) -> Outcome:
         metrics=m | {f"gate/{g.name}/{k}": v for g in result.gates for k, v in g.figures.items()},
         gates={g.name: g.passed for g in result.gates},
         figures=figures,
-        files=(plan.folder / "alarms.csv", *((quarantine,) if result.counts["quarantined"] else ())),
+        files=(plan.folder / "alarms.csv", plan.folder / "leakage.csv", *((quarantine,) if result.counts["quarantined"] else ())),
         bundle=None if result.refused else result.bundle,
+        accepted=leak.accepted,
     )
 
 

@@ -15,15 +15,15 @@ import polars as pl
 
 from pmx.alarm.policy import KofN
 from pmx.bundle import Bundle
-from pmx.contract import BLANKS
 from pmx.edge.replay import Replayed, replay
 from pmx.evaluate.protocol import Protocol, Truth
 from pmx.evaluate.report import Row, metrics, row, tables_of
 from pmx.feature.features import FeatureSet
+from pmx.gate.audit import audit
 from pmx.gate.budget import budget
-from pmx.gate.leakage import late_orders, leakage
-from pmx.gate.lookahead import look_ahead
+from pmx.gate.leakage import leakage
 from pmx.gate.parity import parity
+from pmx.gate.refit import looked_ahead
 from pmx.gate.result import Gate
 from pmx.model import Model
 from pmx.pack.budget import measure_budget
@@ -33,12 +33,13 @@ from pmx.pack.fitted import Fitted
 from pmx.pack.scope import by_asset
 from pmx.pack.seal import seal
 from pmx.select.baseline import Baseline, baselines, detectors
-from pmx.select.candidates import Trial, refit_without_age, task_of
+from pmx.select.candidates import Tables, Trial, refit_without_age, task_of
 from pmx.select.crossfit import cross_fitted
 from pmx.select.learn import Recipe, learn
 from pmx.select.training import truth
 from pmx.source import History, Source
-from pmx.source.admit import admit, to_rows
+from pmx.source.admit import admit
+from pmx.source.wave import device_rows
 from pmx.window.split import Split
 
 Tell = Callable[[str, int, int], None]  # what, done, in all
@@ -61,6 +62,8 @@ class Plan:
     fit_scope: str = "fleet"
     seed: int = 0
     provenance: dict[str, Any] = field(default_factory=dict)
+    accept_leakage: str = ""  # why findings of leakage are to stand
+    tables: Tables = FeatureSet.table  # or what reads those that were computed before
 
 
 @dataclass(frozen=True)
@@ -93,45 +96,46 @@ def run(plan: Plan, tell: Tell) -> Result:
     history, protocol = plan.source.load(), plan.protocol
     contract = plan.window.suits(history.contract)
     admitted = admit(history.rows, contract, plan.on_error, plan.folder / "quarantine.parquet").some(history.name)
-    recipe = Recipe(plan.window, plan.features, plan.models, plan.alarm, protocol, each, plan.seed)
-    tell("loading", 1, 1)
+    recipe = Recipe(plan.window, plan.features, plan.models, plan.alarm, protocol, each, plan.seed, plan.tables)
     learnt = learn(recipe, admitted.readings, contract, history, tell)
-    ticks, division, training, best, winner = learnt.ticks, learnt.division, learnt.training, learnt.best, learnt.winner
-    core = pack(plan.folder / "bundle", winner, best.policy, protocol, plan.name)
+    ticks, training, trials, best, winner = learnt.ticks, learnt.training, learnt.trials, learnt.best, learnt.winner
+    core = pack(plan.folder / "bundle", winner, best.policy, protocol, plan.name, history.waves)
 
-    real = truth(ticks, history.events, contract, division.test, history.episodes)
+    real = truth(ticks, history.events, contract, learnt.division.test, history.episodes)
     tested = ticks.filter(pl.col("asset").is_in(real.assets))
-    raw = to_rows(history.rows.filter(pl.col("asset").str.strip_chars(BLANKS).is_in(real.assets)).collect(), contract)
-    played = replay(Bundle.open(plan.folder / "bundle", packed_as=core), raw, tell)
+    packed = Bundle.open(plan.folder / "bundle", packed_as=core)
+    raw = device_rows(packed, history, real.assets, contract)
+    played = replay(packed, raw, tell)
     real.expect(played.assets)
     rul, score, limit = played.outputs.get("rul"), played.outputs.get("anomaly_score"), best.policy.raise_at
     rows = [row("winner", rul, played.standing, played.tick, real, protocol, contract, score, limit)]
     beside = baselines(training, played.tick, real, protocol, plan.alarm)
     if rul is not None:
         tell(f"fit {best.name} without age", 0, 1)
-        twin = refit_without_age(best, plan.features, training, protocol, plan.seed)
+        twin = refit_without_age(best, plan.features, training, protocol, plan.seed, plan.tables)
         apart = plan.folder / "without_age"
-        again = replay(Bundle.open(apart, pack(apart, twin, best.policy, protocol, f"{plan.name} without age")), raw, tell)
+        again = replay(Bundle.open(apart, pack(apart, twin, best.policy, protocol, f"{plan.name} without age", history.waves)), raw, tell)
         beside.insert(0, Baseline("without age", again.outputs["rul"]))  # its alarms have no limits of their own
     if score is not None:
-        rows += cross_fitted(learnt.trials, plan.features, training, tested, real, history.groups, protocol, plan.alarm)
+        rows += cross_fitted(trials, plan.features, training, tested, real, history.groups, protocol, plan.alarm)
         beside = [b for b in beside if b.name == "age only"] + detectors(score, limit, played.tick, real, plan.seed)
     for b in beside:
         rows.append(row(b.name, b.rul if rul is not None else None, b.standing, played.tick, real, protocol, contract, b.score, 1.0))
 
-    tell("gates", 0, 4)
-    gates = [look_ahead(admitted.readings, contract, winner.features, training, plan.seed)]
-    gates.append(leakage(winner.used, ticks, division, played, late_orders(training.labels, history.events, ticks, division, contract)))
-    tell("gates", 2, 4)
-    offline = winner.verdict(tested)
-    gates.append(parity(winner, best.policy, protocol, tested, played, offline, plan.seed))
-    gates.append(budget(measure_budget(plan.folder / "bundle", core), **plan.limits))
-    tell("gates", 4, 4)
+    tell("gates", 0, 1)
+    checks, offline = audit(training, ticks, learnt.division, history, protocol), winner.verdict(tested)
+    gates = [
+        looked_ahead(recipe, admitted.readings, contract, history, learnt, real, plan.seed),
+        leakage(winner.used, ticks, learnt.division, played, checks, plan.accept_leakage),
+        parity(winner, best.policy, protocol, tested, played, offline, plan.seed),
+        budget(measure_budget(plan.folder / "bundle", core), **plan.limits),
+    ]
+    tell("gates", 1, 1)
 
-    found, tables = best.metrics | metrics(rows, contract), tables_of(rows, contract, protocol)
+    found, tables = best.metrics | metrics(rows, contract), tables_of(rows, contract, protocol, gates[1].accepted)
     evidence = {
         "metrics": {k: None if np.isnan(v) else v for k, v in found.items()},
-        "gates": {g.name: {"passed": g.passed, "detail": g.detail, "culprit": g.culprit} for g in gates},
+        "gates": {g.name: g.evidence() for g in gates},
         "budget": gates[-1].figures,
         "replayed_core_digest": played.core,
         "data": {"name": history.name, "digest": history.digest, "rows": admitted.counts},
@@ -141,6 +145,4 @@ def run(plan: Plan, tell: Tell) -> Result:
     if all(g.passed for g in gates):  # what a gate refused stays unsealed: no device opens it
         about = card(plan.name, history, winner, best.policy, protocol, {g.name: g.detail for g in gates}, tables)
         seal(plan.folder / "bundle", core, evidence, about)
-    return Result(
-        history, admitted.counts, learnt.trials, winner, plan.folder / "bundle", core, played, real, rows, gates, found, tables, offline
-    )
+    return Result(history, admitted.counts, trials, winner, plan.folder / "bundle", core, played, real, rows, gates, found, tables, offline)

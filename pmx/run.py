@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import errno
 import json
+import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +15,8 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-OWN_FLAGS = ("--json", "--quiet", "--debug", "--help", "-h")
+OWN_FLAGS = ("--json", "--quiet", "--debug", "--fresh", "--help", "-h")
+ACCEPT = "--accept-leakage"
 NEEDS_TRAIN = "Training needs the train extra: pip install 'pmx-maintenance[train]'"
 HYDRA = "Words after NAME are Hydra's: group=choice, key.sub=value, key=1,2 with pmx sweep; pmx run NAME --cfg job shows all settings."
 
@@ -32,23 +35,20 @@ def _parser() -> argparse.ArgumentParser:
     def command(name: str, text: str, epilog: str = "") -> argparse.ArgumentParser:
         return commands.add_parser(name, help=text, description=text[0].upper() + text[1:], epilog=epilog, parents=[shared])
 
-    for name, text in (
-        ("run", "run an experiment: train, select, package, replay, judge, register"),
-        ("sweep", "run an experiment for several values of a setting"),
-    ):
-        one = command(name, text, HYDRA)
-        one.add_argument("name", metavar="NAME", help="an experiment; a wrong name lists them all")
-        one.add_argument("overrides", nargs="*", metavar="key=value", help="changes to its settings")
-    data = command("data", "list, fetch, check, profile or export data sets")
-    data.add_argument("action", choices=["list", "check", "profile", "export", "fetch"])
-    data.add_argument("source", nargs="?", metavar="SOURCE", help="such as cmapss; check, profile and export also take an experiment")
+    _runs(command)
+    data = command("data", "list, fetch, check, profile or export data sets, or compute their features")
+    data.add_argument("action", choices=["list", "check", "profile", "export", "features", "fetch"])
+    data.add_argument("source", nargs="?", metavar="SOURCE", help="such as cmapss; all but fetch also take an experiment")
     data.add_argument("overrides", nargs="*", metavar="key=value", help="such as source.subset=FD003 or on_error=quarantine")
     data.add_argument(
         "--output",
         type=Path,
         metavar="FILE",
-        help="where the page of profile, or the CSV of export, goes (runs/profile/<name>.html, runs/export/<name>.csv)",
+        help="where the page of profile, the CSV of export, or the folder of features goes (runs/profile/<name>.html, "
+        "runs/export/<name>.csv, runs/features/<name>)",
     )
+    data.add_argument("--hop", type=int, default=1, metavar="N", help="features: a row every N ticks of an asset (1)")
+    data.add_argument("--fresh", action="store_true", help="features: compute them anew, whatever is there")
     new = command("new", "draft a plant's card and experiment from its raw files")
     new.add_argument("plant", metavar="PLANT", help="its name, such as mill_3")
     new.add_argument("--readings", nargs="+", required=True, metavar="FILE", help="CSV, TXT, TSV or Parquet; files, patterns or folders")
@@ -67,14 +67,27 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _runs(command: Callable[..., argparse.ArgumentParser]) -> None:
+    for name, text in (
+        ("run", "run an experiment: train, select, package, replay, judge, register"),
+        ("sweep", "run an experiment for several values of a setting"),
+    ):
+        one = command(name, text, HYDRA)
+        one.add_argument("name", metavar="NAME", help="an experiment; a wrong name lists them all")
+        one.add_argument("overrides", nargs="*", metavar="key=value", help="changes to its settings")
+        one.add_argument("--fresh", action="store_true", help="compute feature tables anew instead of reading what an earlier run computed")
+        one.add_argument(ACCEPT, metavar="REASON", help="let findings of the leakage gate stand; every table then says why")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Runs a command; exit codes: 0 ok, 2 usage, 3 bad data, 4 digest, 5 incompatible, 7 hang, 8 gate failed."""
     argv = sys.argv[1:] if argv is None else list(argv)
     parser = _parser()
     if argv[:1] and argv[0] in ("run", "sweep"):  # the rest belongs to Hydra, flags included
+        accepted, argv = _reason(argv)
         own = [a for a in argv if a in OWN_FLAGS]
         rest = [a for a in argv[1:] if a not in OWN_FLAGS]
-        options = parser.parse_args([argv[0], *own, *rest[:1]])
+        options = parser.parse_args([argv[0], *own, *rest[:1], *accepted])
         options.overrides = rest[1:]
     else:
         options = parser.parse_args(argv)
@@ -82,6 +95,16 @@ def main(argv: list[str] | None = None) -> int:
         parser.print_help()
         return 0
     return _guarded(options)
+
+
+def _reason(argv: list[str]) -> tuple[list[str], list[str]]:
+    """Our own flag that takes a value, as one word for argparse, and the words without it."""
+    for i, word in enumerate(argv):
+        if word == ACCEPT and i + 1 < len(argv) and not argv[i + 1].startswith("--"):
+            return [f"{ACCEPT}={argv[i + 1]}"], argv[:i] + argv[i + 2 :]
+        if word == ACCEPT or word.startswith(f"{ACCEPT}="):
+            return [word], argv[:i] + argv[i + 1 :]
+    return [], argv
 
 
 def _guarded(options: argparse.Namespace) -> int:
@@ -131,8 +154,11 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
         raise UsageError(
             "--experimental-rerun reads a pickled file, which pmx never does -> run the experiment again with the overrides in .hydra/overrides.yaml"
         )
+    accept = _accepted(options.accept_leakage)
     if options.command == "run" and not any(o in ("-m", "--multirun") for o in options.overrides):
-        results = config.launch(options.name, options.overrides, lambda cfg, folder: job(cfg, folder, options.name, options.quiet))
+        results = config.launch(
+            options.name, options.overrides, lambda cfg, folder: job(cfg, folder, options.name, options.quiet, accept, options.fresh)
+        )
         return results[0] if results else {}
     jobs = config.launch(options.name, options.overrides, lambda cfg, folder: _one_of_many(cfg, folder, options), multirun=True)
     for r in sorted(jobs, key=lambda r: r.get("metrics", {}).get("validation/rmse_cut_capped") or float("inf")):
@@ -145,13 +171,24 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
     return {"runs": jobs}
 
 
+def _accepted(reason: str | None) -> str:
+    """The reason in one line, empty where findings are not to stand; refused where it is no reason."""
+    from pmx.contract import UsageError
+
+    said = " ".join((reason or "").split())
+    if reason is not None and (not said or re.match(r"[+~]*[\w./@]+=", said)):
+        what = f"{said!r} is a setting" if said else "it is empty"
+        raise UsageError(f"{ACCEPT} needs a reason, and {what} -> {ACCEPT} 'why the findings may stand', after all settings")
+    return said
+
+
 def _one_of_many(cfg: DictConfig, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """A job of a sweep: what it refuses must not keep the others from running."""
     from pmx.contract import PmxError
     from pmx.job import job
 
     try:
-        return job(cfg, folder, options.name, options.quiet)
+        return job(cfg, folder, options.name, options.quiet, _accepted(options.accept_leakage), options.fresh)
     except PmxError as error:
         print(error, file=sys.stderr)
         return {"error": str(error), "exit_code": error.exit_code, **error.details}
@@ -161,7 +198,7 @@ def _one_of_many(cfg: DictConfig, folder: Path, options: argparse.Namespace) -> 
 
 
 def _data(options: argparse.Namespace) -> dict[str, Any]:
-    from pmx.data import check_data, export_data, fetch_data, list_data, profile_data
+    from pmx.data import check_data, export_data, features_data, fetch_data, list_data, profile_data
 
     if options.action == "list":
         return list_data()
@@ -171,6 +208,8 @@ def _data(options: argparse.Namespace) -> dict[str, Any]:
         raise UsageError(f"pmx data {options.action} needs a source -> pmx data list shows them")
     if options.action == "profile":
         return profile_data(options.source, options.overrides, options.output)
+    if options.action == "features":
+        return features_data(options.source, options.overrides, options.output, options.hop, options.fresh, options.quiet)
     if options.action == "export":
         return export_data(options.source, options.overrides, options.output)
     return (check_data if options.action == "check" else fetch_data)(options.source, options.overrides)

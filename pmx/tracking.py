@@ -60,6 +60,7 @@ class Outcome:
         figures: file name without suffix -> figure, kept as PNG.
         files: further files to keep.
         bundle: the directory to keep as artifact `bundle`.
+        accepted: why findings of leakage stand; empty where none had to.
 
     Example:
         >>> Outcome("demo · ridge · RMSE 11", "Passed.", gates={"parity": True}).tags()["pmx.gate.parity"]
@@ -76,11 +77,13 @@ class Outcome:
     figures: Mapping[str, Figure] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
     bundle: Path | None = None
+    accepted: str = ""
 
     def tags(self) -> dict[str, str]:
         """The tags that the run list can be filtered by."""
         gates = {f"pmx.gate.{name}": "pass" if passed else "fail" for name, passed in self.gates.items()}
-        return {**gates, "pmx.winner": self.winner, "pmx.core_digest": self.core_digest, "pmx.test_reads": str(self.test_reads)}
+        accepted = {"pmx.leakage_accepted": self.accepted} if self.accepted else {}
+        return gates | {"pmx.winner": self.winner, "pmx.core_digest": self.core_digest, "pmx.test_reads": str(self.test_reads)} | accepted
 
 
 class Tracker:
@@ -156,8 +159,7 @@ class Tracker:
         process = {"pmx.host": socket.gethostname(), "pmx.pid": str(os.getpid()), "pmx.process_started": process_started(os.getpid())}
         source = {"mlflow.source.name": "pmx run", "mlflow.source.type": "LOCAL", "mlflow.source.git.commit": revision}
         run = self._create(name, {**source, **process, "pmx.kind": "run", **(tags or {})})
-        seed_params = {f"seed.{k}": v for k, v in (seeds or {}).items()}
-        self._log(run, params={**flatten(masked), **seed_params})
+        self._log(run, params=flatten(masked) | {f"seed.{k}": v for k, v in (seeds or {}).items()})
         self.client.log_text(run, yaml.safe_dump(masked, sort_keys=False, allow_unicode=True), "config.yaml")
         return run
 
@@ -185,8 +187,7 @@ class Tracker:
 
     def refuse(self, run_id: str, culprit: str, reason: str, outcome: Outcome) -> None:
         """Record the same of a run that a gate refused, name the culprit first, and end it FAILED."""
-        note = f"**Refused by {culprit}**: {reason}\n\n{outcome.description}"
-        self._record(run_id, outcome, note, {"pmx.refused_by": culprit})
+        self._record(run_id, outcome, f"**Refused by {culprit}**: {reason}\n\n{outcome.description}", {"pmx.refused_by": culprit})
         self._end(run_id, "FAILED")
 
     def fail(self, run_id: str, message: str) -> None:
@@ -199,7 +200,7 @@ class Tracker:
         """Register the run's bundle as the next version of model `name`; give this version and the one that is `champion` now.
 
         It becomes champion where there is none, or where it learnt from the same data as the champion and is no worse on
-        validation. A champion of other data stays: nobody has compared the two.
+        validation. A champion of other data stays: nobody has compared the two. With accepted leakage it follows none without, and gives way.
 
         Raises:
             UsageError: the run did not finish or kept no bundle: nothing refused is ever registered.
@@ -212,8 +213,9 @@ class Tracker:
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
+        leak = {k: v for k, v in run.data.tags.items() if k == "pmx.leakage_accepted"}
         made = self.client.create_model_version(
-            name, f"{run.info.artifact_uri}/bundle", run_id, tags={"pmx.core_digest": core_digest}, description=run.info.run_name
+            name, f"{run.info.artifact_uri}/bundle", run_id, tags={"pmx.core_digest": core_digest, **leak}, description=run.info.run_name
         )
         version = str(made.version)  # MLflow's type says str, its SQL store gives int
         try:
@@ -227,16 +229,15 @@ class Tracker:
 
     def mark_killed(self) -> list[str]:
         """Set runs of this host whose process is gone to KILLED, in all experiments, children too; give their ids."""
-        running = self._search("attributes.status = 'RUNNING' and tags.`pmx.kind` = 'run'", everywhere=True)
-        dead = [run.info.run_id for run in running if gone(run.data.tags)]
+        running = "attributes.status = 'RUNNING' and tags.`pmx.kind` = 'run'"
+        dead = [run.info.run_id for run in self._search(running, everywhere=True) if gone(run.data.tags)]
         for run_id in dead:
             self._end(run_id, "KILLED")
         return dead
 
     def links(self, run_id: str | None = None) -> str:
         """Path of the run's page, or of the run list, below the address of `pmx ui`."""
-        runs = f"/#/experiments/{self.experiment_id}/runs"
-        return f"{runs}/{run_id}" if run_id else runs
+        return f"/#/experiments/{self.experiment_id}/runs" + (f"/{run_id}" if run_id else "")
 
     def compare(self, run_ids: list[str] | None = None, latest: int = 10) -> list[dict[str, Any]]:
         """One row per run, newest first or in the order asked for.
@@ -246,22 +247,17 @@ class Tracker:
             latest: how many of those.
 
         Returns:
-            Rows with `run_id, name, status, winner, metrics, gates, refused_by, data_digest, comparable`; a run is
-            comparable when it learnt from the same data as the first row that tells its data.
+            Rows with `run_id, name, status, winner, metrics, gates, refused_by, leakage_accepted, data_digest, comparable`; a run
+            is comparable when it learnt from the same data as the first row that tells its data.
         """
         try:
-            runs = (
-                [self.client.get_run(self._whole(i)) for i in run_ids]
-                if run_ids
-                else self._search("tags.`pmx.kind` = 'run'", latest=latest)
-            )
+            given = [self.client.get_run(self._whole(i)) for i in run_ids or ()]
+            runs = given or self._search("tags.`pmx.kind` = 'run'", latest=latest)
         except MlflowException as error:
             raise UsageError(f"cannot compare: {error.message}; `pmx compare` without a run lists the latest ones") from error
         rows = [_row(run) for run in runs]
         reference = next((row["data_digest"] for row in rows if row["data_digest"]), "")
-        for row in rows:
-            row["comparable"] = row["data_digest"] in ("", reference)
-        return rows
+        return [row | {"comparable": row["data_digest"] in ("", reference)} for row in rows]
 
     def _whole(self, start: str) -> str:
         """The id of the one run that begins like this; what is no beginning of any goes to MLflow, which knows how to say so."""
@@ -327,14 +323,16 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def table(rows: list[dict[str, Any]], metrics: tuple[str, ...] = MAIN_METRICS) -> str:
     """The rows of `Tracker.compare` as text; of `metrics`, those that a run has, each with its interval."""
     shown = [m for m in metrics if any(m in row["metrics"] for row in rows)]
-    lines = [["run", "name", "status", *shown, "gates", "data"]]
+    lines, accepted = [["run", "name", "status", *shown, "gates", "data"]], []
     for row in rows:
-        failed = [name for name, passed in row["gates"].items() if not passed]
+        failed, why = [name for name, passed in row["gates"].items() if not passed], row["leakage_accepted"]
         gates = f"✗ {', '.join(failed)}" if failed else "✓" if row["gates"] else "–"
+        gates += " (leakage accepted)" if why else ""
+        accepted += [f"Leakage accepted in {row['run_id'][:8]}: {why}"] if why else []
         data = f"{row['data_digest'][:8] or '–'}{'' if row['comparable'] else ' (not comparable)'}"
         lines.append([row["run_id"][:8], row["name"], row["status"], *(_interval(row["metrics"], m) for m in shown), gates, data])
     width = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, line, width)).rstrip() for line in lines)
+    return "\n".join(["  ".join(map(str.ljust, line, width)).rstrip() for line in lines] + accepted)
 
 
 @contextmanager
@@ -351,8 +349,11 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 def _no_worse(run: Run, champion: Run) -> bool:
-    if run.data.tags.get("pmx.data_digest") != champion.data.tags.get("pmx.data_digest"):
+    own, other = run.data.tags, champion.data.tags
+    if own.get("pmx.data_digest") != other.get("pmx.data_digest"):
         return False
+    if ("pmx.leakage_accepted" in own) != (leaks := "pmx.leakage_accepted" in other):
+        return leaks  # a result that leaks looks better than it is
     ours, theirs = run.data.metrics, champion.data.metrics
     if "validation/rmse_cut_capped" in ours and "validation/rmse_cut_capped" in theirs:
         return ours["validation/rmse_cut_capped"] <= theirs["validation/rmse_cut_capped"]
@@ -386,6 +387,7 @@ def _row(run: Run) -> dict[str, Any]:
         "metrics": dict(run.data.metrics),
         "gates": {k.removeprefix("pmx.gate."): v == "pass" for k, v in tags.items() if k.startswith("pmx.gate.")},
         "refused_by": tags.get("pmx.refused_by", ""),
+        "leakage_accepted": tags.get("pmx.leakage_accepted", ""),
         "data_digest": tags.get("pmx.data_digest", ""),
     }
 

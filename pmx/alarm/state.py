@@ -71,6 +71,26 @@ class AlarmState:
         return self.standing[on]
 
 
+class SensorState:
+    """Sensor alarms of a number of assets: raised when `k` of a channel's last `n` verdicts call it faulty, cleared when `k` call it good.
+
+    Example:
+        >>> state = SensorState(k=2, n=3, assets=1, channels=1)
+        >>> [bool(state.step(np.array([0]), np.array([[q]]))[0, 0]) for q in (0, 2, 2, 2, 0, 0)]
+        [False, False, True, True, True, False]
+    """
+
+    def __init__(self, k: int, n: int, assets: int, channels: int) -> None:
+        self._channels = channels
+        # a verdict of each channel is a value that is bad from 1 on and good below
+        self._state = AlarmState(Policy("quality", "above", 1.0, 1.0, k, n), assets * channels)
+
+    def step(self, on: np.ndarray, quality: np.ndarray) -> np.ndarray:
+        """The quality int [asset, channel] of the assets in `on`; returns whether their sensor alarms stand, bool [asset, channel]."""
+        each = (on[:, None] * self._channels + np.arange(self._channels)).ravel()
+        return self._state.step(each, quality.ravel().astype(np.float64)).reshape(quality.shape)
+
+
 def evidence(values: np.ndarray, readings: np.ndarray) -> np.ndarray:
     """Verdict values that count, float [row]: NaN where nothing was measured, because the asset was off or silent.
 

@@ -27,9 +27,14 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--input",
         type=Path,
-        required=True,
         metavar="FILE.csv",
         help="columns asset, time and the channels of the bundle's card; or asset, time, channel, value and perhaps quality",
+    )
+    one.add_argument(
+        "--waves",
+        type=Path,
+        metavar="FILE.npz",
+        help="arrays asset, time and [snapshot, sample] for each wave channel, for a bundle that takes waveforms; --input then has the other channels",
     )
     one.add_argument("--output", type=Path, metavar="FILE.csv", help="write every verdict there")
     commands.add_parser("selftest", parents=[shared], help="the golden vectors through the bundle; refuses when they differ here")
@@ -108,39 +113,39 @@ class _Screen:
 def _replay(options: argparse.Namespace, send: Any) -> dict[str, Any]:
     from pmx.bundle import Bundle
     from pmx.contract import DataError, UsageError, shown
-    from pmx.edge.replay import replay
-    from pmx.edge.table import count_lines, read_blocks
 
     if options.output and not options.output.resolve().parent.is_dir():
         raise UsageError(f"--output {options.output}: {options.output.parent} is no folder -> make it first")
-    bundle = Bundle.open(options.bundle)
-    blocks = read_blocks(options.input, bundle.spec.contract)
-    played = replay(bundle, blocks, lambda *at: send("progress", at), count_lines(options.input))
+    if not (options.input or options.waves):
+        raise UsageError("nothing to replay -> name a file with --input or --waves")
+    bundle, file = Bundle.open(options.bundle), options.input or options.waves
+    played = _played(options, bundle, send)
     log, refused = played.alarm_log(), played.breaches
     for alarm in log:
         send(
             "text",
-            f"{shown(str(alarm['asset']))}  raised {alarm['raised']}  "
+            f"{shown(str(alarm['asset']))}  "
+            + (f"sensor {shown(str(alarm['channel']))}: {alarm['state']}  " if alarm["kind"] == "sensor" else "")
+            + f"raised {alarm['raised']}  "
             + (f"cleared {alarm['cleared']}" if alarm["cleared"] else "still standing"),
         )
     if played.ignored:
         send("text", f"Columns that the bundle does not know, left out: {shown(', '.join(played.ignored), 200)}")
     if refused:
-        _tell_refused(options.input, played, send)
+        _tell_refused(file, played, send)
     unwatched = [a for a in played.assets if bundle.known and a not in bundle.known]
     if unwatched:
         send("text", f"No verdict for {shown(', '.join(unwatched), 200)}: the bundle was made for {shown(', '.join(bundle.known), 200)}")
     if not played.assets:
-        raise DataError(f"{options.input}: no reading was accepted of {played.rows} rows, nothing to replay -> correct the file")
+        raise DataError(f"{file}: no reading was accepted of {played.rows} rows, nothing to replay -> correct the file")
     strangers = sum(b.reason == "unknown_channel" for b in refused)  # other sensors in a long file say nothing against those we know
     if 2 * (len(refused) - strangers) > played.rows - strangers:
-        raise DataError(
-            f"{options.input}: {len(refused):,} of {played.rows:,} rows refused, what is left tells nothing -> correct the file"
-        )
+        raise DataError(f"{file}: {len(refused):,} of {played.rows:,} rows refused, what is left tells nothing -> correct the file")
     if options.output:
         played.write(options.output)
     speed = played.steps / max(played.seconds, 1e-9)
-    counts = f"alarms raised: {len(log)}, assets: {len(played.assets)}, steps: {played.steps} ({speed:,.0f} a second)"
+    sensors = sum(alarm["kind"] == "sensor" for alarm in log)
+    counts = f"alarms raised: {len(log) - sensors}, of sensors: {sensors}, assets: {len(played.assets)}, steps: {played.steps} ({speed:,.0f} a second)"
     send("text", f"{counts}, core {played.core[:12]}")
     return {
         "core_digest": played.core,
@@ -152,6 +157,21 @@ def _replay(options: argparse.Namespace, send: Any) -> dict[str, Any]:
         "alarms": log,
         "without_verdict": unwatched,
     }
+
+
+def _played(options: argparse.Namespace, bundle: Any, send: Any) -> Any:
+    """The replay of rows, of waveforms, or of both."""
+    from pmx.edge.replay import replay
+    from pmx.edge.table import count_lines, read_blocks, read_csv
+    from pmx.edge.wave import process_contract, wave_rows
+
+    def progress(*at: Any) -> None:
+        send("progress", at)
+
+    if not options.waves:
+        return replay(bundle, read_blocks(options.input, bundle.spec.contract), progress, count_lines(options.input))
+    beside = read_csv(options.input, process_contract(bundle, options.waves)) if options.input else None
+    return replay(bundle, wave_rows(options.waves, bundle, beside, progress), progress)
 
 
 def _tell_refused(file: Path, played: Any, send: Any) -> None:

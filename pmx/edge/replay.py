@@ -12,7 +12,7 @@ import numpy as np
 
 from pmx.align import Ticker, Ticks, time_text
 from pmx.bundle import Bundle
-from pmx.contract import Contract, Rows
+from pmx.contract import QUALITY, Contract, Rows
 from pmx.edge.step import Stepper
 from pmx.edge.table import replacing
 from pmx.judge import Breach, Checker, row_columns
@@ -30,12 +30,14 @@ class Replayed:
         contract: the readings' contract.
         assets: names.
         tick: per asset int64 [time], the ticks that were scored.
-        outputs: output name -> per asset float32 [time] (`rul`: its point estimate) or, for `contribution`, [time, channel].
+        outputs: output name -> per asset float32 [time] (`rul`: its point estimate) or, for `contribution` and `quality`,
+            [time, channel].
         standing: per asset bool [time], whether the alarm stands.
         breaches: the rows that were refused.
         rows: how many rows came in.
         seconds: of scoring, without reading and alignment.
         ignored: columns of the rows that the contract does not list, left out.
+        sensors: per asset bool [time, channel], whether the channel's sensor alarm stands.
     """
 
     core: str
@@ -48,24 +50,42 @@ class Replayed:
     rows: int
     seconds: float
     ignored: tuple[str, ...] = ()
+    sensors: tuple[np.ndarray, ...] = ()
 
     @property
     def steps(self) -> int:
         return sum(map(len, self.tick))
 
     def alarm_log(self) -> list[dict[str, str | None]]:
-        """One line per alarm: `asset`, `raised` and `cleared` (None = still standing), in the contract's clock."""
-        log = []
-        for asset, tick, standing in zip(self.assets, self.tick, self.standing, strict=True):
-            change = np.flatnonzero(np.diff(np.r_[False, standing, False]))
-            for begin, end in change.reshape(-1, 2):
-                cleared = None if end == len(tick) else self._time(tick[end])
-                log.append({"asset": asset, "raised": self._time(tick[begin]), "cleared": cleared})
+        """One line per alarm: `kind`, `asset`, `channel`, `state`, `raised` and `cleared` (None = still standing), in the contract's clock.
+
+        The kind is `machine`, without channel and state, or `sensor`, with the state that was given most often while it stood.
+        """
+        log: list[dict[str, str | None]] = []
+        for i, asset in enumerate(self.assets):
+            for begin, end in spans(self.standing[i]):
+                log.append(self._line("machine", asset, None, None, i, begin, end))
+            for channel, name in enumerate(self.contract.names if self.sensors else ()):
+                for begin, end in spans(self.sensors[i][:, channel]):
+                    state = most_told(self.outputs["quality"][i][max(0, begin - 1) : end, channel])
+                    log.append(self._line("sensor", asset, name, state, i, begin, end))
         return log
+
+    def _line(self, kind: str, asset: str, channel: str | None, state: str | None, at: int, begin: int, end: int) -> dict[str, str | None]:
+        tick = self.tick[at]
+        cleared = None if end == len(tick) else self._time(tick[end])
+        return {
+            "kind": kind,
+            "asset": asset,
+            "channel": channel,
+            "state": state,
+            "raised": self._time(tick[begin]),
+            "cleared": cleared,
+        }
 
     def write(self, path: Path) -> None:
         """Every verdict as CSV: `asset, time, <the output that the alarm watches>, alarm`."""
-        name = next(n for n in self.outputs if n != "contribution")
+        name = next(n for n in self.outputs if n not in ("contribution", "quality"))
         with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as out:
             writer = csv.writer(out, lineterminator="\n")
             writer.writerow(["asset", "time", name, "alarm"])
@@ -75,6 +95,28 @@ class Replayed:
     def _time(self, tick: int) -> str:
         us = self.contract.clock == "calendar"
         return time_text(self.contract, int(tick) * self.contract.tick_us if us else tick * self.contract.tick)
+
+
+def spans(standing: np.ndarray) -> list[tuple[int, int]]:
+    """First tick and the tick after the last of each stretch that stands, of bool [time].
+
+    Example:
+        >>> spans(np.array([False, True, True, False, True]))
+        [(1, 3), (4, 5)]
+    """
+    change = np.flatnonzero(np.diff(np.r_[False, standing, False]))
+    return [(int(begin), int(end)) for begin, end in change.reshape(-1, 2)]
+
+
+def most_told(quality: np.ndarray) -> str:
+    """The name of the state other than good that was given most often, of [time]; good where none was.
+
+    Example:
+        >>> most_told(np.array([0, 2, 2, 5]))
+        'stuck'
+    """
+    counts = np.bincount(quality.astype(np.int64), minlength=len(QUALITY))[: len(QUALITY)]
+    return QUALITY[1 + int(np.argmax(counts[1:]))] if counts[1:].any() else QUALITY[0]
 
 
 def replay(bundle: Bundle, rows: Rows | Iterable[Rows], progress: Progress | None = None, total: int = 0) -> Replayed:
@@ -118,12 +160,14 @@ def replay_ticks(
     at: list[list[int]] = [[] for _ in assets]
     found: dict[str, list[list[np.ndarray]]] = {name: [[] for _ in assets] for name in names}
     standing: list[list[bool]] = [[] for _ in assets]
+    sensors: list[list[np.ndarray]] = [[] for _ in assets]
     longest, begin = max(map(len, ticks.values), default=0), time.perf_counter()
     for rank, scored in stepper.through(ticks):
         values = {n: scored.verdict.output(n) for n in names} if len(scored.on) else {}
         for j, i in enumerate(scored.on.tolist()):
             at[i].append(int(ticks.start[i]) + rank)
             standing[i].append(bool(scored.standing[j]))
+            sensors[i].append(scored.sensors[j])
             for name, value in values.items():
                 found[name][i].append(value[j])
         if progress and (rank % 25 == 24 or rank + 1 == longest):
@@ -138,4 +182,7 @@ def replay_ticks(
         breaches,
         rows,
         time.perf_counter() - begin,
+        sensors=tuple(np.array(s, bool).reshape(len(s), len(stepper.spec.contract.channels)) for s in sensors)
+        if "quality" in names
+        else (),
     )

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import onnxruntime
 
-from pmx.alarm.state import AlarmState, Policy, evidence
+from pmx.alarm.state import AlarmState, Policy, SensorState, evidence
 from pmx.align import Ticks
 from pmx.bundle import Bundle
 from pmx.contract import IncompatibleError, Verdict
 
-VERDICTS = ("anomaly_score", "rul", "failure_probability", "contribution")
+VERDICTS = ("anomaly_score", "rul", "failure_probability", "contribution", "quality")
 
 
 def session(graph: bytes) -> onnxruntime.InferenceSession:
@@ -38,12 +38,14 @@ class Scored:
         verdict: of those assets.
         standing: bool [asset], whether their alarm stands.
         out: everything the graph gave, by output name.
+        sensors: bool [asset, channel], whether the channel's sensor alarm stands.
     """
 
     on: np.ndarray
     verdict: Verdict
     standing: np.ndarray
     out: dict[str, np.ndarray]
+    sensors: np.ndarray
 
 
 class Stepper:
@@ -66,6 +68,8 @@ class Stepper:
         if policy.output not in self.spec.outputs:
             raise IncompatibleError(f"the alarm watches {policy.output!r}, the spec promises {', '.join(self.spec.outputs)} -> pack again")
         self.alarm = AlarmState(policy, len(assets))
+        self.sensors = SensorState(policy.k, policy.n, len(assets), len(self.spec.contract.channels))
+        self._measured = np.array([c.role != "setting" for c in self.spec.contract.channels])
         self.memory = bundle.memory(assets)
         self._window = np.full((len(assets), self.spec.window, len(self.spec.contract.channels)), np.nan, np.float32)
         self._pending = np.zeros(len(assets), np.int64)
@@ -77,19 +81,25 @@ class Stepper:
     def step(self, on: np.ndarray, readings: np.ndarray) -> Scored:
         """Takes the newest reading float32 [asset, channel] of the assets in `on`; scores those that are due.
 
-        An asset whose newest reading has no value at all is off or silent: its verdict is no evidence for an alarm, nor against.
+        An asset whose newest reading has no value at all is off or silent: its verdict is no evidence for an alarm, nor against. The
+        same holds where every value that was measured comes from a faulty sensor.
         """
         self._window[on, :-1] = self._window[on, 1:]
         self._window[on, -1] = readings
         self._pending[on] += 1
         due = on[self._pending[on] >= self.spec.hop]
         if not len(due):
-            return Scored(due, Verdict(), np.zeros(0, bool), {})
+            return Scored(due, Verdict(), np.zeros(0, bool), {}, np.zeros((0, readings.shape[1]), bool))
         out = self.run(self._window[due], self._pending[due], self.memory[due])
         self.memory[due], self._pending[due] = out["memory_next"], 0
         verdict = Verdict(**{name: out[name] for name in VERDICTS if name in out})
-        told = evidence(verdict.output(self.alarm.policy.output), self._window[due, -1])
-        return Scored(due, verdict, self.alarm.step(due, told), out)
+        newest = self._window[due, -1]
+        quality = np.zeros(newest.shape, np.int64) if verdict.quality is None else verdict.quality
+        if quality.any():
+            alone = (np.isnan(newest) | (quality > 0) | ~self._measured).all(1)
+            newest = np.where(alone[:, None], np.float32(np.nan), newest)
+        told = evidence(verdict.output(self.alarm.policy.output), newest)
+        return Scored(due, verdict, self.alarm.step(due, told), out, self.sensors.step(due, quality))
 
     def through(self, ticks: Ticks) -> Iterator[tuple[int, Scored]]:
         """All assets by step rank, in one batch: the rank, and what that step gave."""

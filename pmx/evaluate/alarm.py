@@ -10,7 +10,7 @@ import numpy as np
 
 from pmx.align import time_text
 from pmx.contract import Contract
-from pmx.edge.replay import Replayed
+from pmx.edge.replay import Replayed, most_told, spans
 from pmx.edge.table import replacing
 from pmx.evaluate.protocol import Protocol, Truth
 
@@ -28,6 +28,8 @@ class Alarm:
             standard deviations.
         right: whether a failure followed within the horizon, or it overlaps a labelled episode; None = nobody knows.
         length: how many ticks it stood.
+        kind: `machine`, or `sensor` where a channel's readings are faulty.
+        channel, state: of a sensor alarm, what is wrong with which; nobody judges whether it was right.
 
     Example:
         >>> Alarm("P1", "2026-01-01T00:00:00Z", None, (("flow", 4.2),), None).line()
@@ -40,17 +42,22 @@ class Alarm:
     because: tuple[tuple[str, float], ...]
     right: bool | None
     length: int = 0
+    kind: str = "machine"
+    channel: str = ""
+    state: str = ""
 
     def line(self) -> str:
         """For a screen."""
         until = f"cleared {self.cleared}" if self.cleared else "still standing"
+        if self.kind == "sensor":
+            return f"{self.asset}  raised {self.raised}  {until}  sensor {self.channel}: {self.state}"
         why = ", ".join(f"{channel} {distance:.1f}" for channel, distance in self.because)
         told = {True: "  right", False: "  false", None: "  nobody knows"}[self.right]
         return f"{self.asset}  raised {self.raised}  {until}  {why}{told}"
 
 
 def alarm_list(played: Replayed, truth: Truth, protocol: Protocol) -> list[Alarm]:
-    """Every alarm that stood in the test part, by asset and time."""
+    """Every alarm that stood in the test part, by asset and time; behind them the sensor alarms, by asset, channel and time."""
     contract, found = played.contract, []
     horizon = protocol.horizon / contract.tick
     for i, (tick, standing) in enumerate(zip(played.tick, played.standing, strict=True)):
@@ -66,6 +73,21 @@ def alarm_list(played: Replayed, truth: Truth, protocol: Protocol) -> list[Alarm
             cleared = None if end == len(tick) else _time(contract, int(tick[end]))
             because = _because(played.outputs["contribution"][i][max(0, begin - 2) : begin + 1], contract.names)
             found.append(Alarm(truth.assets[i], _time(contract, int(tick[begin])), cleared, because, right, int(end - begin)))
+    return found + _sensor_alarms(played, truth)
+
+
+def _sensor_alarms(played: Replayed, truth: Truth) -> list[Alarm]:
+    """The sensor alarms that stood in the test part."""
+    contract, found = played.contract, []
+    for i, (tick, sensors) in enumerate(zip(played.tick, played.sensors, strict=False)):
+        for channel, name in enumerate(contract.names):
+            for begin, end in spans(sensors[:, channel]):
+                if tick[end - 1] < truth.begins[i]:
+                    continue
+                state = most_told(played.outputs["quality"][i][max(0, begin - 1) : end, channel])
+                cleared = None if end == len(tick) else _time(contract, int(tick[end]))
+                raised = _time(contract, int(tick[begin]))
+                found.append(Alarm(truth.assets[i], raised, cleared, (), None, end - begin, "sensor", name, state))
     return found
 
 
@@ -73,10 +95,10 @@ def write_alarms(path: Path, alarms: list[Alarm]) -> None:
     """As CSV, one line each."""
     with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as out:
         writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(["asset", "raised", "cleared", "because", "right"])
+        writer.writerow(["kind", "asset", "channel", "state", "raised", "cleared", "because", "right"])
         for a in alarms:
             why = "; ".join(f"{channel} {distance:.1f}" for channel, distance in a.because)
-            writer.writerow([a.asset, a.raised, a.cleared or "", why, "" if a.right is None else int(a.right)])
+            writer.writerow([a.kind, a.asset, a.channel, a.state, a.raised, a.cleared or "", why, "" if a.right is None else int(a.right)])
 
 
 def _because(contribution: np.ndarray, names: list[str]) -> tuple[tuple[str, float], ...]:

@@ -177,8 +177,13 @@ def fault_table(winner: Row) -> str:
     )
 
 
-def tables_of(rows: list[Row], contract: Contract, protocol: Protocol) -> list[str]:
-    """The tables of a result, the one that sums it up last."""
+def accepted_line(reason: str) -> str:
+    """What stands below every table of a result whose leakage findings a user let stand; empty where nobody did."""
+    return f"Leakage accepted: {reason}" if reason else ""
+
+
+def tables_of(rows: list[Row], contract: Contract, protocol: Protocol, accepted: str = "") -> list[str]:
+    """The tables of a result, the one that sums it up last; each says below why findings of leakage were `accepted`."""
     found = []
     if rows[0].life:
         found.append(life_table(rows, contract, protocol))
@@ -189,7 +194,8 @@ def tables_of(rows: list[Row], contract: Contract, protocol: Protocol) -> list[s
     note = f"No verdict for {', '.join(silent[:8])}{more}: too few readings of their own to learn from" if silent else ""
     unknown = not rows[0].labelled and rows[0].events is not None and not rows[0].events.counted.any()
     doubt = "No failure is on record in the test part: whether an alarm is false, nobody knows; all of them are counted" if unknown else ""
-    return [*found, *(t for t in (note, doubt) if t), alarm_table(rows, contract)]
+    tables = [*found, *(t for t in (note, doubt) if t), alarm_table(rows, contract)]
+    return [f"{t}\n{accepted_line(accepted)}" for t in tables] if accepted else tables
 
 
 def no_better(rows: list[Row]) -> str:

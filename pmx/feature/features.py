@@ -10,8 +10,11 @@ import spox.opset.ai.onnx.v20 as op
 from spox import Var
 
 from pmx.contract import Contract, UsageError
-from pmx.feature.kernel import Kernel
+from pmx.feature.block import Blocks
+from pmx.feature.kernel import REGIME, Kernel, column_of
+from pmx.feature.quality import Quality
 from pmx.feature.regime import RegimeScore
+from pmx.feature.trail import moved
 from pmx.feature.view import View, const, cut
 
 
@@ -21,6 +24,7 @@ class FeatureSet:
     Args:
         normalise: how readings become scores.
         kernels: in the order of the feature vector.
+        quality: takes what faulty sensors say out of the scores before a kernel sees them; None = every reading is believed.
 
     Example:
         >>> from pmx.feature.kernel import TrailingMean
@@ -30,11 +34,13 @@ class FeatureSet:
 
     contract_: Contract
     normalise_: RegimeScore
+    quality_: Quality | None
     channels_: list[str]
     names_: list[str]
+    _blocks: Blocks | None  # kernels without a Polars path
     fitted_on_: pl.DataFrame  # asset, tick: what the leakage gate holds against the test part
 
-    def __init__(self, normalise: RegimeScore, kernels: list[Kernel]) -> None:
+    def __init__(self, normalise: RegimeScore, kernels: list[Kernel], quality: Quality | None = None) -> None:
         labels = [k.label for k in kernels]
         twice = {n for n in labels if labels.count(n) > 1}
         if twice or not kernels:
@@ -43,11 +49,11 @@ class FeatureSet:
             )
         if all(k.reads_age for k in kernels):
             raise UsageError("feature.kernels: all of them read the asset's age, which may be unknown -> add one that reads a channel")
-        self.normalise, self.kernels = normalise, list(kernels)
+        self.normalise, self.kernels, self.quality = normalise, list(kernels), quality
 
     def without_age(self) -> FeatureSet:
         """The same set without the kernels that read the asset's age."""
-        return FeatureSet(self.normalise, [k for k in self.kernels if not k.reads_age])
+        return FeatureSet(self.normalise, [k for k in self.kernels if not k.reads_age], self.quality)
 
     def fit(self, ticks: pl.DataFrame, contract: Contract, each: bool = False) -> FeatureSet:
         """A fitted copy; learns the normalisation from these ticks alone, with `each` for each asset apart."""
@@ -55,15 +61,51 @@ class FeatureSet:
         fitted.contract_ = contract
         fitted.fitted_on_ = ticks.select("asset", "tick")
         fitted.normalise_ = self.normalise.fit(ticks, contract, each)
+        fitted.quality_ = self.quality.fit(ticks, fitted.normalise_, contract) if self.quality else None
         fitted.channels_ = fitted.normalise_.channels_
         fitted.names_ = [n for k in self.kernels for n in k.names(fitted.channels_)]
+        fitted._paths()
         return fitted
+
+    def _paths(self) -> None:
+        """Decides for each kernel how it is computed offline."""
+        z = [pl.col(c) for c in self.channels_]
+        missing = {r for k in self.kernels for r in k.readings} - set(self.contract_.names)
+        if missing:
+            raise UsageError(f"feature.kernels: no channel {', '.join(sorted(missing))} -> one of {', '.join(self.contract_.names)}")
+        inside = [k for k in self.kernels if k.polars(z) is None]
+        for kernel in inside:
+            if kernel.slots(len(z)) or kernel.reads_regime:
+                raise UsageError(
+                    f"feature.kernels: {kernel.label} carries memory and has no Polars path to fill it from -> write its `polars`"
+                )
+        read = list(dict.fromkeys(r for k in inside for r in k.readings))
+        self._blocks = Blocks(inside, self.channels_, self.rates, read) if inside else None
+
+    @property
+    def rates(self) -> np.ndarray:
+        """Ticks a second of each channel, float64 [channel] in Hz; 1.0 on a life clock, where a frequency is in cycles per tick."""
+        rate = 1e6 / self.contract_.tick_us if self.contract_.clock == "calendar" else 1.0
+        return np.full(len(self.channels_), rate)
 
     def only(self, assets: set[str]) -> FeatureSet:
         """The fitted set, where no other assets have constants of their own."""
+        return self.owning({a: own for a, own in self.normalise_.own_.items() if a in assets})
+
+    def owning(self, own: dict[str, np.ndarray]) -> FeatureSet:
+        """The fitted set, where these assets and no others have constants of their own, as in `RegimeScore.own_`."""
         fitted = copy.copy(self)
         fitted.normalise_ = copy.copy(self.normalise_)
-        fitted.normalise_.own_ = {a: own for a, own in self.normalise_.own_.items() if a in assets}
+        fitted.normalise_.own_ = own
+        fitted.quality_ = self.quality_.only(fitted.normalise_) if self.quality_ else None
+        return fitted
+
+    def part(self, kernels: list[Kernel]) -> FeatureSet:
+        """The fitted set with some of its kernels alone."""
+        fitted = copy.copy(self)
+        fitted.kernels = kernels
+        fitted.names_ = [n for k in kernels for n in k.names(self.channels_)]
+        fitted._paths()
         return fitted
 
     @property
@@ -73,21 +115,28 @@ class FeatureSet:
 
     @property
     def slots(self) -> int:
-        """Memory values per asset: what kernels carry, then the asset's own constants of the normalisation."""
-        return self._carried + self.normalise_.slots
+        """Memory values per asset: what kernels carry, what the quality remembers with the scores that it let through, then the
+        asset's own constants of the normalisation.
+        """
+        return self._carried + self._watched + self.normalise_.slots
 
     @property
     def _carried(self) -> int:
         return sum(width for k in self.kernels for width in k.slots(len(self.channels_)))
 
+    @property
+    def _watched(self) -> int:
+        return self.quality_.slots + self.rows * len(self.channels_) if self.quality_ else 0
+
     def memory0(self, assets: list[str]) -> np.ndarray:
         """Memory of these assets before their first tick, float64 [asset, slots]; NaN for constants of an asset that was not fitted on."""
-        start = np.zeros((len(assets), self.slots))
-        if self.normalise_.slots:
-            start[:, self._carried :] = np.nan
-            for row, asset in zip(start, assets, strict=True):
-                if asset in self.normalise_.own_:
-                    row[self._carried :] = self.normalise_.own_[asset].ravel()
+        start, own = np.zeros((len(assets), self.slots)), self._carried + self._watched
+        start[:, self._carried :] = np.nan
+        if self.quality_:
+            start[:, self._carried : self._carried + self.quality_.slots] = self.quality_.start_
+        for row, asset in zip(start, assets, strict=True):
+            if asset in self.normalise_.own_:
+                row[own:] = self.normalise_.own_[asset].ravel()
         return start
 
     def fits(self, ticks: pl.DataFrame, task: str) -> np.ndarray:
@@ -114,24 +163,54 @@ class FeatureSet:
         raise IndexError(feature)
 
     def table(self, ticks: pl.DataFrame) -> np.ndarray:
-        """The Polars path: float32 [row, feature] in the order of the ticks; each asset's ticks must be complete and in order."""
-        scores = self.normalise_.scores(ticks).with_row_index("row of ticks")
+        """The path of training: float32 [row, feature] in the order of the ticks; each asset's ticks must be complete and in order.
+
+        Kernels that Polars computes to the same bits take it, the others the nodes of the step graph in blocks of windows.
+        """
+        scores = self.quality_.table(ticks)[1] if self.quality_ else self.normalise_.scores(ticks)
+        scores = self._beside(scores, ticks).with_row_index("row of ticks")
         z = [pl.col(c) for c in self.channels_]
-        flat = [e.alias(f"f{i}") for i, e in enumerate(e for k in self.kernels for e in k.polars(z))]
-        table = np.empty((len(ticks), len(flat)), np.float32)
+        begins = np.cumsum([0, *(len(k.names(self.channels_)) for k in self.kernels)])
+        given = [e.alias(f"f{b + i}") for k, b in zip(self.kernels, begins, strict=False) for i, e in enumerate(k.polars(z) or [])]
+        column = [int(e.meta.output_name()[1:]) for e in given]
+        others = np.setdiff1d(np.arange(begins[-1]), column)
+        table = np.empty((len(ticks), begins[-1]), np.float32)
         for part in scores.partition_by("asset"):
-            table[part["row of ticks"].to_numpy()] = part.select(flat).to_numpy()
+            row = part["row of ticks"].to_numpy()
+            if self._blocks is None:
+                table[row] = part.select(given).to_numpy()
+                continue
+            whole = np.empty((len(row), begins[-1]), np.float32)
+            whole[:, others] = self._in_blocks(part, self._blocks)
+            if given:
+                whole[:, column] = part.select(given).to_numpy()
+            table[row] = whole
         return table
 
-    def nodes(self, window: Var, fresh: Var, memory: Var, hop: int) -> tuple[Var, list[Var], Var, Var]:
-        """The graph path: features float32 [asset, feature], parts of the next memory, contribution float32 [asset, channel], and
-        whether the newest reading has a score, bool [asset].
+    def _in_blocks(self, part: pl.DataFrame, blocks: Blocks) -> np.ndarray:
+        scores = part.select(pl.col(self.channels_).fill_null(np.nan)).to_numpy()
+        read = part.select(pl.col([column_of(r) for r in blocks.read]).cast(pl.Float32)).to_numpy() if blocks.read else None
+        return blocks.table(scores, read)
+
+    def _beside(self, scores: pl.DataFrame, ticks: pl.DataFrame) -> pl.DataFrame:
+        """Scores with what else kernels read beside them: readings, and the regime."""
+        read = dict.fromkeys(r for k in self.kernels for r in k.readings)
+        scores = scores.with_columns(ticks[r].cast(pl.Float64).alias(column_of(r)) for r in read)
+        if any(k.reads_regime for k in self.kernels):
+            scores = scores.with_columns(pl.Series(REGIME, self.normalise_.regime_of(ticks)))
+        return scores
+
+    def nodes(self, window: Var, fresh: Var, memory: Var, hop: int) -> tuple[Var, list[Var], Var, Var, Var | None]:
+        """The graph path: features float32 [asset, feature], parts of the next memory, contribution float32 [asset, channel], whether
+        the newest reading has a score, bool [asset], and the quality of its channels, int64 [asset, channel], None where nobody judges it.
 
         A channel's contribution is how far the mean of its newest scores (up to 10) lies from normal, in standard deviations;
         NaN where none of them has a value.
         """
-        own = cut(memory, self._carried, self.slots, 1)
-        view = View(self.normalise_.nodes(window, self.contract_, own), self.rows, hop, fresh)
+        own = cut(memory, self._carried + self._watched, self.slots, 1)
+        regime = self.normalise_.regime_nodes(window, self.contract_) if any(k.reads_regime for k in self.kernels) else None
+        z, present, watched, state = self._scores(window, fresh, memory, hop, own)
+        view = View(z, self.rows, hop, fresh, self.rates, self.channels_, window, self.contract_.names, regime)
         features, carried, at = [], [], 0
         for kernel in self.kernels:
             parts = []
@@ -141,8 +220,23 @@ class FeatureSet:
             feature, following = kernel.nodes(view, parts)
             features.append(feature)
             carried += following
-        present = op.greater(op.reduce_sum(view.back(view.seen, 0, 1), op.const([1, 2]), keepdims=0), const(0.0))
-        return op.cast(op.concat(features, axis=1), to=np.float32), [*carried, own], self._contribution(view), present
+        vector = op.cast(op.concat(features, axis=1), to=np.float32)
+        return vector, [*carried, *watched, own], self._contribution(view), present, state
+
+    def _scores(self, window: Var, fresh: Var, memory: Var, hop: int, own: Var) -> tuple[Var, Var, list[Var], Var | None]:
+        """Scores float64 [asset, W, channel], whether the newest reading has one, parts of the next memory, and the quality."""
+        if self.quality_ is None:
+            z = self.normalise_.nodes(window, self.contract_, own)
+            seen = op.cast(op.not_(op.isnan(cut(z, self.rows - 1, self.rows, 1))), to=np.float64)
+            return z, op.greater(op.reduce_sum(seen, op.const([1, 2]), keepdims=0), const(0.0)), [], None
+        at, between, k = self._carried, self._carried + self.quality_.slots, len(self.channels_)
+        held = op.reshape(cut(memory, between, self._carried + self._watched, 1), op.const([-1, self.rows, k]))
+        state, z, present, following = self.quality_.nodes(
+            cut(window, self.rows - hop, self.rows, 1), own, cut(memory, at, between, 1), fresh, hop
+        )
+        # what was let through at its tick stays so: the window is kept, not judged again
+        passed = moved(op.concat([held, z], axis=1), fresh, self.rows)
+        return passed, present, [following, op.reshape(passed, op.const([-1, self.rows * k]))], state
 
     def _contribution(self, view: View) -> Var:
         departure = op.cast(op.abs(view.mean(0, min(10, self.rows))), to=np.float32)

@@ -21,7 +21,7 @@ def step_graph(features: FeatureSet, hop: int, head: Head, slots: int = 0, show_
     reading has a score, bool [asset], and its own part of the memory, float64 [asset, slots], into outputs and that part's next.
 
     Inputs: window float32 [asset, W, channel], fresh int64 [asset], memory float64 [asset, M].
-    Outputs: memory_next, what the head gives (it may give a contribution of its own), contribution;
+    Outputs: memory_next, what the head gives (it may give a contribution of its own), contribution, quality where it is judged;
     and with `show_features` the features, which parity compares and no bundle carries.
 
     Args:
@@ -33,9 +33,11 @@ def step_graph(features: FeatureSet, hop: int, head: Head, slots: int = 0, show_
     window = argument(Tensor(np.float32, ("asset", features.rows, len(features.contract_.channels))))
     fresh = argument(Tensor(np.int64, ("asset",)))
     memory = argument(Tensor(np.float64, ("asset", features.slots + slots)))
-    vector, carried, contribution, present = features.nodes(window, fresh, memory, hop)
+    vector, carried, contribution, present, quality = features.nodes(window, fresh, memory, hop)
     said, kept = head(vector, present, cut(memory, features.slots, features.slots + slots, 1))
     outputs = {"memory_next": op.concat([*carried, kept], axis=1), "contribution": contribution} | said
+    if quality is not None:
+        outputs["quality"] = quality
     if show_features:
         outputs["features"] = vector
     model = build({"window": window, "fresh": fresh, "memory": memory}, outputs)

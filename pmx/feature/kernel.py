@@ -1,7 +1,8 @@
 """Kernels: named causal features, each as step-graph nodes and as Polars expressions that give the same numbers.
 
 A kernel reads normalised readings z, float64 [asset, time, channel], in standard deviations of the channel's operating
-regime. Half-lives, windows and lags count ticks. A missing value is skipped, never filled.
+regime. Half-lives, windows and lags count ticks. A missing value is skipped, never filled. Here are the interface and the kernels
+of level and slope; `pmx.feature.statistic` has what else a window tells, `pmx.feature.memory` what an asset carries through its life.
 """
 
 from __future__ import annotations
@@ -14,7 +15,20 @@ import spox.opset.ai.onnx.v20 as op
 from spox import Var
 
 from pmx.contract import UsageError
-from pmx.feature.view import View, const
+from pmx.feature.view import LAST, View, const
+
+CHUNK = 4096  # ticks whose sums stay in a core's cache while a window passes over them
+REGIME = "regime of tick"  # the column of regimes beside the scores: no channel has a name with blanks of ours
+
+
+def reading(channel: str) -> pl.Expr:
+    """Readings of a channel as they were before normalisation, Float64, for a kernel that lists it in `readings`."""
+    return pl.col(column_of(channel))
+
+
+def column_of(channel: str) -> str:
+    """The column of those readings beside the scores."""
+    return f"reading of {channel}"
 
 
 class Kernel(ABC):
@@ -22,9 +36,13 @@ class Kernel(ABC):
 
     Attributes:
         reads_age: True where the value grows with the asset's age or counts its ticks; such kernels are left out "without age".
+        reads_regime: True where it reads the operating regime of a tick.
+        readings: channels of the contract that it reads as they were before normalisation.
     """
 
     reads_age = False
+    reads_regime = False
+    readings: tuple[str, ...] = ()
 
     @property
     @abstractmethod
@@ -53,13 +71,14 @@ class Kernel(ABC):
         return channel
 
     def polars(self, z: list[pl.Expr]) -> list[pl.Expr] | None:
-        """The same features over one asset's ticks in order, one expression each; None where the graph computes them offline too, in
-        blocks of windows.
+        """The same features over one asset's ticks in order, one expression each; None where no expression gives the same
+        numbers: then the nodes of a kernel without memory compute them offline too, in blocks of windows.
         """
         return None
 
 
-def _positive(name: str, value: int) -> int:
+def at_least_one(name: str, value: int) -> int:
+    """The value, refused where it counts no tick."""
     if value < 1:
         raise UsageError(f"{name} is {value}: it counts ticks and must be at least 1")
     return value
@@ -78,7 +97,7 @@ class Lags(Kernel):
     """
 
     def __init__(self, lags: int) -> None:
-        self.lags = _positive("lags", lags)
+        self.lags = at_least_one("lags", lags)
 
     @property
     def label(self) -> str:
@@ -110,7 +129,7 @@ class TrailingMean(Kernel):
     """
 
     def __init__(self, window: int) -> None:
-        self.window = _positive("window", window)
+        self.window = at_least_one("window", window)
 
     @property
     def label(self) -> str:
@@ -138,7 +157,7 @@ class Deviation(Kernel):
     """
 
     def __init__(self, window: int) -> None:
-        self.window = _positive("window", window)
+        self.window = at_least_one("window", window)
 
     @property
     def label(self) -> str:
@@ -149,32 +168,37 @@ class Deviation(Kernel):
         return self.window
 
     def nodes(self, view: View, memory: list[Var]) -> tuple[Var, list[Var]]:
-        seen, x = view.back(view.seen, 0, self.window), view.back(view.x, 0, self.window)
-        count = view.total(view.seen, 0, self.window)
-        mean = op.unsqueeze(view.mean(0, self.window), op.const([1]))
-        there = op.greater(seen, const(0.0))
-        distance = op.where(there, op.sub(x, mean), const(0.0))
-        variance = op.div(op.reduce_sum(op.mul(distance, distance), op.const([1]), keepdims=0), op.sub(count, const(1.0)))
-        most = op.reduce_max(op.where(there, x, const(-np.inf)), op.const([1]), keepdims=0)
-        least = op.reduce_min(op.where(there, x, const(np.inf)), op.const([1]), keepdims=0)
-        deviation = op.where(op.equal(most, least), const(0.0), op.sqrt(variance))
-        return op.where(op.less(count, const(2.0)), const(np.nan), deviation), []
+        window = view.window(self.window)
+        variance = op.div(window.squares, op.sub(window.count, const(1.0)))
+        deviation = op.where(window.same, const(0.0), op.sqrt(variance))
+        return op.squeeze(op.where(op.less(window.count, const(2.0)), const(np.nan), deviation), op.const([LAST])), []
 
     def polars(self, z: list[pl.Expr]) -> list[pl.Expr]:
         return [e.map_batches(self._two_passes, return_dtype=pl.Float64) for e in z]
 
     def _two_passes(self, z: pl.Series) -> pl.Series:
-        padded = np.concatenate([np.full(self.window - 1, np.nan), z.to_numpy()])
-        x = np.ascontiguousarray(
-            np.lib.stride_tricks.sliding_window_view(padded, self.window).T
-        )  # [time in window, tick]: adds oldest first, as the graph
-        seen = ~np.isnan(x)
-        count = seen.sum(0)
-        mean = np.divide(np.where(seen, x, 0.0).sum(0), count, out=np.full(len(z), np.nan), where=count > 0)
-        distance = np.where(seen, x - mean, 0.0)
-        variance = np.divide((distance * distance).sum(0), count - 1, out=np.full(len(z), np.nan), where=count > 1)
-        same = np.where(seen, x, -np.inf).max(0) == np.where(seen, x, np.inf).min(0)
-        return pl.Series(np.where(same & (count > 1), 0.0, np.sqrt(variance)), nan_to_null=True)
+        seen = z.is_not_null().to_numpy()
+        x = np.concatenate([np.zeros(self.window - 1), z.fill_null(0.0).to_numpy()])
+        there = np.concatenate([np.zeros(self.window - 1), seen])
+        counted = np.concatenate([[0], np.cumsum(there)])
+        count = counted[self.window :] - counted[: -self.window]
+        deviation = np.full(len(z), np.nan)
+        for begin in range(0, len(z), CHUNK):
+            size = min(CHUNK, len(z) - begin)
+            total, squares, distance, n = np.zeros(size), np.zeros(size), np.empty(size), count[begin : begin + size]
+            whole = bool(n.min() == self.window)
+            for at in range(begin, begin + self.window):  # oldest first, as the graph adds
+                total += x[at : at + size]
+            mean = np.divide(total, n, out=np.zeros(size), where=n > 0)
+            for at in range(begin, begin + self.window):
+                np.subtract(x[at : at + size], mean, out=distance)
+                if not whole:
+                    distance *= there[at : at + size]
+                distance *= distance
+                squares += distance
+            np.divide(squares, n - 1, out=deviation[begin : begin + size], where=n > 1)
+        same = (z.rolling_max(self.window, min_samples=1) == z.rolling_min(self.window, min_samples=1)).fill_null(False).to_numpy()
+        return pl.Series(np.where(same & (count > 1), 0.0, np.sqrt(deviation)), nan_to_null=True)
 
 
 class Slope(Kernel):
@@ -186,7 +210,7 @@ class Slope(Kernel):
     """
 
     def __init__(self, window: int) -> None:
-        self.window = _positive("window", window)
+        self.window = at_least_one("window", window)
 
     @property
     def label(self) -> str:
@@ -212,7 +236,7 @@ class LongDifference(Kernel):
     """
 
     def __init__(self, window: int, lag: int) -> None:
-        self.window, self.lag = _positive("window", window), _positive("lag", lag)
+        self.window, self.lag = at_least_one("window", window), at_least_one("lag", lag)
 
     @property
     def label(self) -> str:
@@ -273,7 +297,7 @@ class Drift(Kernel):
     """
 
     def __init__(self, first: int, window: int) -> None:
-        self.first, self.window = _positive("first", first), _positive("window", window)
+        self.first, self.window = at_least_one("first", first), at_least_one("window", window)
 
     @property
     def label(self) -> str:

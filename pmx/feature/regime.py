@@ -108,6 +108,27 @@ class RegimeScore:
             distance = distance + part * part
         return np.where(np.isnan(s).any(1), -1, np.argmin(distance, 1))
 
+    def regime_of(self, ticks: pl.DataFrame) -> np.ndarray:
+        """Index of the regime of each tick, int64 [row]; −1 where a setting is missing and there are several regimes."""
+        return self._nearest(_matrix(ticks, self.settings_))
+
+    def regime_nodes(self, window: Var, contract: Contract) -> Var:
+        """The same of float32 [asset, time, channel], int64 [asset, time]."""
+        if len(self.centre_) == 1:
+            return op.expand(op.const(0), op.slice(op.shape(window), op.const([0]), op.const([2])))
+        regime, unknown = self._regime(window, contract)
+        return op.where(op.squeeze(unknown, op.const([2])), op.const(-1), regime)
+
+    def _regime(self, window: Var, contract: Contract) -> tuple[Var, Var]:
+        """Index of the nearest regime [asset, time], and whether it is unknown, bool [asset, time, 1]."""
+        names = contract.names
+        s = op.cast(op.gather(window, op.const(np.array([names.index(c) for c in self.settings_])), axis=2), to=np.float64)
+        distance = const(np.zeros(len(self.centre_)))
+        for j in range(len(self.settings_)):
+            part = op.div(op.sub(cut(s, j, j + 1, 2), const(self.centre_[:, j])), const(self.range_[j]))
+            distance = op.add(distance, op.mul(part, part))
+        return op.arg_min(distance, axis=2, keepdims=0), op.isnan(op.reduce_sum(s, op.const([2]), keepdims=1))
+
     def scores(self, ticks: pl.DataFrame) -> pl.DataFrame:
         """`asset` and one Float64 column of scores per kept channel, null where missing, in the order of the ticks."""
         regime = self._nearest(_matrix(ticks, self.settings_))
@@ -127,33 +148,34 @@ class RegimeScore:
         """Scores float64 [asset, time, channel] of float32 [asset, time, channel] and of the asset's own constants, if it has
         any, float64 [asset, slots]; NaN where missing.
         """
-        names = contract.names
-        pick = op.const(np.array([names.index(c) for c in self.channels_]))
+        pick = op.const(np.array([contract.names.index(c) for c in self.channels_]))
         x = op.cast(op.gather(window, pick, axis=2), to=np.float64)
+        mean, scale, unknown = self.normal(window, contract, memory)
+        missing = op.isnan(op.sub(x, mean))
+        if unknown is not None:
+            missing = op.or_(missing, unknown)
+        z = op.div(op.sub(op.where(missing, mean, x), mean), scale)
+        z = op.max([op.min([z, const(self.clip)]), const(-self.clip)])
+        return op.where(missing, const(np.nan), round32(z))
+
+    def normal(self, window: Var, contract: Contract, memory: Var) -> tuple[Var, Var, Var | None]:
+        """What is normal at each tick: mean and scale float64 that broadcast to [asset, time, channel], and where the regime is
+        unknown, bool [asset, time, 1]; None where there is one regime only.
+        """
         mean, scale = const(self.mean_[0]), const(self.scale_[0])
         if self.own_:
             size = self.mean_.size
             parts = (cut(memory, 0, size, 1), cut(memory, size, 2 * size, 1))
             mean, scale = (op.reshape(part, op.const([-1, *self.mean_.shape])) for part in parts)
-        if len(self.centre_) > 1:
-            s = op.cast(op.gather(window, op.const(np.array([names.index(c) for c in self.settings_])), axis=2), to=np.float64)
-            distance = const(np.zeros(len(self.centre_)))
-            for j in range(len(self.settings_)):
-                part = op.div(op.sub(cut(s, j, j + 1, 2), const(self.centre_[:, j])), const(self.range_[j]))
-                distance = op.add(distance, op.mul(part, part))
-            regime = op.arg_min(distance, axis=2, keepdims=0)
-            if self.own_:
-                at = op.unsqueeze(regime, op.const([2]))
-                mean, scale = op.gather_nd(mean, at, batch_dims=1), op.gather_nd(scale, at, batch_dims=1)
-            else:
-                mean, scale = op.gather(const(self.mean_), regime, axis=0), op.gather(const(self.scale_), regime, axis=0)
-            unknown = op.isnan(op.reduce_sum(s, op.const([2]), keepdims=1))
-        missing = op.isnan(op.sub(x, mean))
-        if len(self.centre_) > 1:
-            missing = op.or_(missing, unknown)
-        z = op.div(op.sub(op.where(missing, mean, x), mean), scale)
-        z = op.max([op.min([z, const(self.clip)]), const(-self.clip)])
-        return op.where(missing, const(np.nan), round32(z))
+        if len(self.centre_) == 1:
+            return mean, scale, None
+        regime, unknown = self._regime(window, contract)
+        if self.own_:
+            at = op.unsqueeze(regime, op.const([2]))
+            mean, scale = op.gather_nd(mean, at, batch_dims=1), op.gather_nd(scale, at, batch_dims=1)
+        else:
+            mean, scale = op.gather(const(self.mean_), regime, axis=0), op.gather(const(self.scale_), regime, axis=0)
+        return mean, scale, unknown
 
 
 def _moments(x: np.ndarray, regime: np.ndarray, regimes: int) -> np.ndarray:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 import numpy as np
 import spox.opset.ai.onnx.v20 as op
 from spox import Var
+
+from pmx.feature.order import ordered
+
+EQUAL = 1e-22  # squared distances from the mean, as a share of its square, that equal values may show
+LAST = -1  # the axis of time in a `Window`
 
 
 def const(value: object) -> Var:
@@ -24,6 +30,136 @@ def round32(value: Var) -> Var:
     return op.cast(op.cast(value, to=np.float32), to=np.float64)
 
 
+def total(value: Var, weight: np.ndarray) -> Var:
+    """Sums over time of values [asset, channel, time], each column of `weight` [time, sum] one of them: [asset, channel, sum].
+
+    A product with a constant adds oldest first, whatever the number of assets and channels; a reduction along the last axis
+    does not: its order hangs on where in memory a row begins.
+    """
+    return op.matmul(value, const(weight))
+
+
+class Window:
+    """The newest `rows` ticks with time last, float64 [asset, channel, time], and what several kernels read of them, computed once.
+
+    Values are float32 numbers, as a normalisation gives them, and are sorted as such. Sums and moments are [asset, channel, 1]. All are
+    NaN where no value is present, unless said otherwise.
+
+    Attributes:
+        rows: ticks in the window.
+        x: values with 0 where missing.
+        seen: 1.0 where a value is present, else 0.0.
+    """
+
+    def __init__(self, x: Var, seen: Var, rows: int) -> None:
+        self.x, self.seen, self.rows = x, seen, rows
+        self._ones, self._time = np.ones((rows, 1)), np.arange(rows, dtype=np.float64)[:, None]
+
+    @cached_property
+    def there(self) -> Var:
+        """bool [asset, channel, time]: a value is present."""
+        return op.greater(self.seen, const(0.0))
+
+    @cached_property
+    def count(self) -> Var:
+        """How many values are present; 0 where there are none."""
+        return total(self.seen, self._ones)
+
+    @cached_property
+    def mean(self) -> Var:
+        return op.div(total(self.x, self._ones), self.count)
+
+    @cached_property
+    def distance(self) -> Var:
+        """Values less their mean, 0 where missing, [asset, channel, time]; NaN where no value is present."""
+        return op.mul(op.sub(self.x, self.mean), self.seen)
+
+    @cached_property
+    def _square(self) -> Var:
+        return op.mul(self.distance, self.distance)
+
+    @cached_property
+    def squares(self) -> Var:
+        """Sum of squared distances."""
+        return total(self._square, self._ones)
+
+    @cached_property
+    def cubes(self) -> Var:
+        """Sum of cubed distances."""
+        return total(op.mul(self._square, self.distance), self._ones)
+
+    @cached_property
+    def fourths(self) -> Var:
+        """Sum of the fourth powers of distances."""
+        return total(op.mul(self._square, self._square), self._ones)
+
+    @cached_property
+    def most(self) -> Var:
+        """The largest value; −∞ where none is present."""
+        return op.reduce_max(op.where(self.there, self.x, const(-np.inf)), op.const([LAST]), keepdims=1)
+
+    @cached_property
+    def least(self) -> Var:
+        """The smallest value; ∞ where none is present."""
+        return op.reduce_min(op.where(self.there, self.x, const(np.inf)), op.const([LAST]), keepdims=1)
+
+    @cached_property
+    def same(self) -> Var:
+        """bool: all values present are equal. False where there are none.
+
+        Float32 numbers that differ do so by 6e-8 of the larger one at least; what rounding leaves of equal ones is 1e-13 of it at most.
+        """
+        return op.less_or_equal(self.squares, op.mul(op.mul(self.count, const(EQUAL)), op.mul(self.mean, self.mean)))
+
+    @cached_property
+    def rms(self) -> Var:
+        """Root of the mean square, about zero."""
+        return op.sqrt(op.add(op.div(self.squares, self.count), op.mul(self.mean, self.mean)))
+
+    @cached_property
+    def _ordered(self) -> Var:
+        """Values in ascending order, float32 [time, asset, channel], ∞ behind them for each missing one."""
+        rows = op.where(self.there, op.cast(self.x, to=np.float32), op.const(np.float32(np.inf)))
+        return ordered(op.transpose(rows, perm=[2, 0, 1]), self.rows)
+
+    def at_place(self, place: Var) -> Var:
+        """The value at a place int64 [asset, channel, 1] among the sorted ones, 0 = the smallest; ∞ where there are fewer."""
+        found = op.gather_elements(self._ordered, op.transpose(place, perm=[2, 0, 1]), axis=0)
+        return op.cast(op.transpose(found, perm=[1, 2, 0]), to=np.float64)
+
+    @cached_property
+    def pairs(self) -> Var:
+        """1.0 where two neighbouring ticks both have a value, else 0.0, [asset, channel, time − 1]."""
+        return op.cast(op.and_(self.after(self.there), self.before(self.there)), to=np.float64)
+
+    @cached_property
+    def pair_count(self) -> Var:
+        """How many such pairs; 0 where there are none."""
+        return total(self.pairs, self._ones[1:])
+
+    @cached_property
+    def trend(self) -> Var:
+        """Least-squares slope over the values present, per tick; NaN or ±∞ below two of them."""
+        times = total(self.seen, np.hstack([self._time, self._time**2]))
+        first, second = cut(times, 0, 1, LAST), cut(times, 1, 2, LAST)
+        moved = total(self.distance, np.hstack([self._time, self._ones]))
+        product = op.sub(op.mul(self.count, cut(moved, 0, 1, LAST)), op.mul(first, cut(moved, 1, 2, LAST)))
+        return op.div(product, op.sub(op.mul(self.count, second), op.mul(first, first)))
+
+    def after(self, value: Var) -> Var:
+        """`value` without its first tick."""
+        return cut(value, 1, self.rows, LAST)
+
+    def before(self, value: Var) -> Var:
+        """`value` without its last tick."""
+        return cut(value, 0, self.rows - 1, LAST)
+
+    def channels(self, which: Sequence[int]) -> tuple[Var, Var]:
+        """Values and presence of these channels, in this order."""
+        at = op.const(np.array(which, np.int64))
+        return op.gather(self.x, at, axis=1), op.gather(self.seen, at, axis=1)
+
+
 class View:
     """The window of normalised readings, float64 [asset, time, channel], with what is missing taken out.
 
@@ -31,19 +167,40 @@ class View:
         x: values with 0 where missing.
         seen: 1.0 where a value is present, else 0.0.
         fresh: int64 [asset], how many rows at the end are new since the last step.
+        channels: names on the channel axis.
+        rates: float64 [channel], ticks a second in Hz; 1.0 on a life clock, where a frequency is in cycles per tick.
+        regime: int64 [asset, time], the operating regime of a tick, −1 where unknown; None where nothing names it.
+
+    Args:
+        readings: the same rows as they were before normalisation, [asset, time, reading].
+        read: names on the reading axis.
     """
 
-    def __init__(self, z: Var, rows: int, hop: int, fresh: Var) -> None:
+    def __init__(
+        self,
+        z: Var,
+        rows: int,
+        hop: int,
+        fresh: Var,
+        rates: np.ndarray | None = None,
+        channels: Sequence[str] = (),
+        readings: Var | None = None,
+        read: Sequence[str] = (),
+        regime: Var | None = None,
+    ) -> None:
         present = op.not_(op.isnan(z))
         self.x = op.where(present, z, const(0.0))
         self.seen = op.cast(present, to=np.float64)
-        self.fresh = fresh
-        self._rows, self._hop = rows, hop
+        self.fresh, self.channels, self.regime = fresh, list(channels), regime
+        self.rates = np.ones(len(self.channels)) if rates is None else np.asarray(rates, np.float64)
+        self._rows, self._hop, self._readings, self._read = rows, hop, readings, list(read)
         self._means: dict[tuple[int, int], Var] = {}
+        self._windows: dict[int, Window] = {}
 
     def back(self, value: Var, newest: int, oldest: int) -> Var:
         """Rows of `value` counted back from the window's end: `newest` included, `oldest` not."""
-        return cut(value, self._rows - oldest, self._rows - newest, 1)
+        whole = newest == 0 and oldest == self._rows
+        return value if whole else cut(value, self._rows - oldest, self._rows - newest, 1)
 
     def total(self, value: Var, newest: int, oldest: int) -> Var:
         """Sum over those rows, float64 [asset, channel]."""
@@ -55,11 +212,34 @@ class View:
             self._means[newest, oldest] = op.div(self.total(self.x, newest, oldest), self.total(self.seen, newest, oldest))
         return self._means[newest, oldest]
 
+    def window(self, rows: int) -> Window:
+        """The newest `rows` rows, time last; the same object each time, so that kernels share what it has computed."""
+        if rows not in self._windows:
+            x, seen = (op.transpose(self.back(v, 0, rows), perm=[0, 2, 1]) for v in (self.x, self.seen))
+            self._windows[rows] = Window(x, seen, rows)
+        return self._windows[rows]
+
+    def reading(self, name: str) -> Var:
+        """One channel before normalisation, float64 [asset, time]; NaN where missing."""
+        if self._readings is None:
+            raise KeyError(f"this view holds no readings before normalisation, {name} among them")
+        at = op.const(np.array(self._read.index(name), np.int64))
+        return op.cast(op.gather(self._readings, at, axis=2), to=np.float64)
+
     def arrivals(self) -> Iterator[tuple[Var, Var]]:
         """The rows that may be new, oldest first: values and presence, both float64 [asset, channel], 0 where the row is not new."""
         for i in range(self._hop):
+            new = op.unsqueeze(self._new(i), op.const([1]))
             at = self._rows - self._hop + i
-            new = op.cast(op.greater(self.fresh, op.const(self._hop - 1 - i)), to=np.float64)
-            new = op.unsqueeze(new, op.const([1]))
             row = [op.squeeze(cut(v, at, at + 1, 1), op.const([1])) for v in (self.x, self.seen)]
             yield op.mul(row[0], new), op.mul(row[1], new)
+
+    def arrivals_of(self, value: Var) -> Iterator[tuple[Var, Var]]:
+        """The rows that may be new of a value [asset, time], oldest first: the value [asset, 1], and 1.0 where the row is new."""
+        for i in range(self._hop):
+            at = self._rows - self._hop + i
+            yield cut(value, at, at + 1, 1), op.unsqueeze(self._new(i), op.const([1]))
+
+    def _new(self, i: int) -> Var:
+        """float64 [asset]: 1.0 where the i-th of the rows that may be new is."""
+        return op.cast(op.greater(self.fresh, op.const(self._hop - 1 - i)), to=np.float64)

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 if TYPE_CHECKING:
     from spox import Var
+
+LIGHT = {
+    "trees": 10,
+    "average": 1,
+    "epochs": 1,
+    "least_steps": 1,
+    "min_child_samples": 10,
+}  # argument -> the most of it that a light copy takes
 
 
 class Model(ABC):
@@ -53,6 +62,14 @@ class Model(ABC):
     @abstractmethod
     def score(self, x: np.ndarray) -> np.ndarray:
         """float64 [row] from features float32 [row, feature]."""
+
+    def light(self) -> Self:
+        """A copy that learns the same way with few trees and epochs, from few ticks: to see what a model depends on, not how good it is."""
+        small = copy.deepcopy(self)
+        for name, most in LIGHT.items():
+            if hasattr(small, name):
+                setattr(small, name, min(getattr(small, name), most))
+        return small
 
     def leaves(self, x: np.ndarray) -> np.ndarray:
         """The leaves that each row falls into, int [row, tree]; no column where the model has no trees."""

@@ -17,7 +17,6 @@ from pmx.model.residual import channels_of, kept, mean_square, mean_square_nodes
 NOISE = 0.1  # standard deviation added to the standardised inputs while training
 HIDE = 0.15  # share of channels hidden from the network while training: it has to tell them from the others
 ROWS = 4096  # at most, in memory at a time
-STEPS = 300  # at least, unless it stops early: an epoch of a short history is a step or two
 MOST_WEIGHTS = 10_000  # a device computes all of them at each tick
 
 
@@ -95,6 +94,8 @@ class CausalAutoencoder(Model):
     layers_: tuple[Convolution, ...]
     spread_: np.ndarray  # float64 [channel], infinite for a channel without a value in the fit
 
+    least_steps = 300  # unless it stops early: an epoch of a short history is a step or two
+
     def __init__(
         self,
         lags: int = 5,
@@ -136,7 +137,7 @@ class CausalAutoencoder(Model):
         self.scale_[known] = np.where(spread < 1e-9, 1.0, spread)
         z, target = self._inputs(x), (now - self.mean_) / self.scale_
         inner = kept_apart(asset, self.seed)
-        more = max(1.0, STEPS / self.epochs / max(1, (~inner).sum() // BATCH))
+        more = max(1.0, self.least_steps / self.epochs / max(1, (~inner).sum() // BATCH))
         network = fit_network(
             lambda: self._network(len(known)),
             z,

@@ -1,4 +1,4 @@
-"""`pack`: the five core files of a bundle. The same fitted objects give the same bytes."""
+"""`pack`: the core files of a bundle. The same fitted objects give the same bytes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pmx.alarm.state import Policy
-from pmx.bundle import CORE, Bundle, Spec, core_digest, to_json, to_npz
+from pmx.bundle import SNAPSHOT, Bundle, Spec, core_digest, core_of, to_json, to_npz
 from pmx.contract import Contract
 from pmx.edge.replay import replay_ticks
 from pmx.edge.selftest import golden_ticks
@@ -18,12 +18,20 @@ from pmx.feature.features import FeatureSet
 from pmx.feature.graph import step_graph
 from pmx.model.trees import check_acyclic
 from pmx.pack.fitted import Fitted
+from pmx.source import Waves
+from pmx.source.wave import spec_of
 
 GOLDEN_ASSETS, GOLDEN_STEPS = 4, 120
 
 
-def core_files(fitted: Fitted, policy: Policy, protocol: Protocol, name: str, show_features: bool = False) -> dict[str, bytes]:
-    """The core files of a fitted candidate as bytes; with `show_features` the graph also gives the features, for parity alone."""
+def core_files(
+    fitted: Fitted, policy: Policy, protocol: Protocol, name: str, show_features: bool = False, waves: Waves | None = None
+) -> dict[str, bytes]:
+    """The core files of a fitted candidate as bytes; with `show_features` the graph also gives the features, for parity alone.
+
+    Args:
+        waves: what its readings were reduced from; the snapshot graph then travels with the bundle.
+    """
     contract, hop = fitted.features.contract_, 1
     graph = step_graph(fitted.features, hop, fitted.head, fitted.slots, show_features)
     check_acyclic(graph)
@@ -34,10 +42,11 @@ def core_files(fitted: Fitted, policy: Policy, protocol: Protocol, name: str, sh
         fitted.features.rows,
         hop,
         fitted.features.slots + fitted.slots,
-        (fitted.output, "contribution"),
+        (fitted.output, "contribution", *(["quality"] if fitted.features.quality_ else [])),
         protocol.cap,
         protocol.horizon,
         protocol.lead,
+        waves=spec_of(waves) if waves else None,
     )
     files = {
         "model.onnx": graph,
@@ -45,7 +54,7 @@ def core_files(fitted: Fitted, policy: Policy, protocol: Protocol, name: str, sh
         "memory0.npz": to_npz(_memory0(fitted)),
         "spec.json": to_json(spec.to_json()),
         "golden.npz": b"",
-    }
+    } | ({SNAPSHOT: waves.snapshot.graph(len(waves.channels))} if waves else {})
     values, packed = golden_readings(fitted.features, contract), Bundle(files, "")
     played = replay_ticks(packed, golden_ticks(values, packed))
     outputs = {n: np.stack(played.outputs[n]) for n in spec.outputs}
@@ -59,14 +68,14 @@ def _memory0(fitted: Fitted) -> dict[str, np.ndarray]:
     return start | ({"assets": np.array(fitted.assets), "rows": fitted.memory0(fitted.assets)} if fitted.assets else {})
 
 
-def pack(folder: Path, fitted: Fitted, policy: Policy, protocol: Protocol, name: str) -> str:
+def pack(folder: Path, fitted: Fitted, policy: Policy, protocol: Protocol, name: str, waves: Waves | None = None) -> str:
     """Writes the core files into a new folder and returns the core digest; the folder appears whole or not at all."""
-    files = core_files(fitted, policy, protocol, name)
+    files = core_files(fitted, policy, protocol, name, waves=waves)
     part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
-        for file in CORE:
+        for file in core_of(files):
             (part / file).write_bytes(files[file])
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(part, folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -160,10 +159,7 @@ class Fitted:
 
 def _with_own(features: FeatureSet, names: list[str], asset: str) -> FeatureSet:
     """The fitted feature set, where assets of these names have the constants of `asset`."""
-    given = copy.copy(features)
-    given.normalise_ = copy.copy(features.normalise_)
-    given.normalise_.own_ = features.normalise_.own_ | dict.fromkeys(names, features.normalise_.own_[asset])
-    return given
+    return features.owning(features.normalise_.own_ | dict.fromkeys(names, features.normalise_.own_[asset]))
 
 
 def _rank(ratio: Var, healthy: np.ndarray) -> Var:

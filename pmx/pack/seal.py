@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pmx
-from pmx.bundle import CORE, FORMAT, Bundle, digest, to_json
+from pmx.bundle import FORMAT, Bundle, core_of, digest, to_json
 
 
 def seal(folder: Path, core: str, evidence: dict[str, Any], card: str) -> None:
@@ -21,7 +21,7 @@ def seal(folder: Path, core: str, evidence: dict[str, Any], card: str) -> None:
         card: Markdown for people.
     """
     bundle = Bundle.open(folder, packed_as=core)
-    files = {name: bundle.files[name] for name in CORE}
+    files = {name: bundle.files[name] for name in core_of(bundle.files)}
     files["evidence.json"] = to_json({**evidence, "core_digest": core})
     files["card.md"] = card.encode()
     files["sbom.cdx.json"] = to_json(_bill(core))

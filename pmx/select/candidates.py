@@ -23,6 +23,7 @@ from pmx.select.training import Training
 from pmx.window.label import enter_mid_life, pseudo_test
 
 Tell = Callable[[str, int, int], None]  # what, done, in all
+Tables = Callable[[FeatureSet, pl.DataFrame], np.ndarray]  # like FeatureSet.table; a cache reads what it has computed before
 
 
 LEAST_FAILURES = 5  # on validation, to choose the limit of an anomaly score by: of fewer, each would decide alone
@@ -66,7 +67,12 @@ def task_of(models: dict[str, Model], features: FeatureSet) -> str:
 
 
 def out_of_fold(
-    models: dict[str, Model], features: FeatureSet, training: Training, protocol: Protocol, tell: Tell
+    models: dict[str, Model],
+    features: FeatureSet,
+    training: Training,
+    protocol: Protocol,
+    tell: Tell,
+    tables: Tables = FeatureSet.table,
 ) -> dict[str, np.ndarray]:
     """Scores of every training tick by a model that did not see its fold, float64 [row] per candidate; NaN where no fold predicts.
 
@@ -86,7 +92,7 @@ def out_of_fold(
             raise DataError(
                 f"fold {i + 1} of {len(folds)}: no tick has a label to fit on -> fewer window.folds, or a history with more failures"
             )
-        x = fitted_features.table(training.ticks)
+        x = tables(fitted_features, training.ticks)
         shown = validate & fits if task == "anomaly" else validate
         for j, (name, model) in enumerate(models.items()):
             tell(f"fold {i + 1} of {len(folds)}: {name}", i * len(models) + j, len(folds) * len(models))
@@ -176,12 +182,12 @@ def choose(trials: list[Trial]) -> Trial:
     return max(trials, key=lambda t: -np.inf if np.isnan(t.value) else t.value)
 
 
-def refit(trial: Trial, features: FeatureSet, training: Training, protocol: Protocol) -> Fitted:
+def refit(trial: Trial, features: FeatureSet, training: Training, protocol: Protocol, tables: Tables = FeatureSet.table) -> Fitted:
     """The trial's model on the whole training part."""
     usable, target = training.usable(trial.model.task, protocol)
     fitted_features = features.fit(training.ticks.filter(pl.Series(training.fits)), training.contract, training.each)
     usable = usable & fitted_features.fits(training.ticks, trial.model.task)
-    model = Scoped.fit(trial.model, fitted_features.table(training.ticks)[usable], target[usable], training.asset[usable], training.each)
+    model = Scoped.fit(trial.model, tables(fitted_features, training.ticks)[usable], target[usable], training.asset[usable], training.each)
     if trial.healthy is not None and training.each:  # without a limit, constants of its own are of no use to an asset
         fitted_features = fitted_features.only(set(trial.healthy.level) & (set(model.own) or set(trial.healthy.level)))
         model = replace(model, own={a: m for a, m in model.own.items() if a in fitted_features.normalise_.own_})
@@ -189,12 +195,14 @@ def refit(trial: Trial, features: FeatureSet, training: Training, protocol: Prot
     return Fitted(trial.name, fitted_features, model, protocol.cap, trial.healthy, used)
 
 
-def refit_without_age(trial: Trial, features: FeatureSet, training: Training, protocol: Protocol, seed: int) -> Fitted:
+def refit_without_age(
+    trial: Trial, features: FeatureSet, training: Training, protocol: Protocol, seed: int, tables: Tables = FeatureSet.table
+) -> Fitted:
     """The same for an asset of unknown age: no kernel that reads it, and training histories that begin at random mid-life cuts."""
     usable, target = training.usable(trial.model.task, protocol)
     fitted_features = features.without_age().fit(training.ticks.filter(pl.Series(training.fits)), training.contract)
     usable = usable & fitted_features.fits(training.ticks, trial.model.task)
     entered, row = enter_mid_life(training.ticks, seed)
     rows = usable[row]
-    model = Scoped.fit(trial.model, fitted_features.table(entered)[rows], target[row][rows], training.asset[row][rows], False)
+    model = Scoped.fit(trial.model, tables(fitted_features, entered)[rows], target[row][rows], training.asset[row][rows], False)
     return Fitted(trial.name, fitted_features, model, protocol.cap, trial.healthy, fitted_features.fitted_on_)

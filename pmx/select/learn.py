@@ -16,7 +16,7 @@ from pmx.evaluate.protocol import Protocol
 from pmx.feature.features import FeatureSet
 from pmx.model import Model
 from pmx.pack.fitted import Fitted
-from pmx.select.candidates import Trial, choose, out_of_fold, refit, try_out
+from pmx.select.candidates import Tables, Trial, choose, out_of_fold, refit, try_out
 from pmx.select.training import Training
 from pmx.source import History
 from pmx.source.ticks import to_ticks
@@ -31,6 +31,7 @@ class Recipe:
 
     Attributes:
         each: whether constants are fitted for each asset apart.
+        tables: how feature tables are had: computed, or read where they were computed before.
     """
 
     window: Split
@@ -40,6 +41,7 @@ class Recipe:
     protocol: Protocol
     each: bool = False
     seed: int = 0
+    tables: Tables = FeatureSet.table
 
 
 @dataclass(frozen=True)
@@ -73,9 +75,9 @@ def learn(recipe: Recipe, readings: pl.DataFrame, contract: Contract, history: H
     ticks = to_ticks(readings, contract)
     division = recipe.window.apply(ticks, history.test_assets)
     training = Training.of(ticks, division, history, recipe.window, recipe.each)
-    scores = out_of_fold(recipe.models, recipe.features, training, recipe.protocol, tell)
+    scores = out_of_fold(recipe.models, recipe.features, training, recipe.protocol, tell, recipe.tables)
     models = recipe.models.items()
     trials = [try_out(n, m, scores[n], training, recipe.protocol, recipe.alarm, recipe.seed) for n, m in models]
     best = choose(trials)
     tell(f"fit {best.name} on all training {history.noun}", 0, 1)
-    return Learnt(ticks, division, training, trials, best, refit(best, recipe.features, training, recipe.protocol))
+    return Learnt(ticks, division, training, trials, best, refit(best, recipe.features, training, recipe.protocol, recipe.tables))

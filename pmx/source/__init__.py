@@ -3,15 +3,69 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from pmx.contract import DataError, UsageError, shown
+from pmx.contract import Channel, DataError, UsageError, shown
 
 if TYPE_CHECKING:
+    import numpy as np
     import polars as pl
 
     from pmx.contract import Contract
+
+
+class Reduction(Protocol):
+    """How a waveform becomes the values of one tick, as `pmx.feature.snapshot.Snapshot` does it.
+
+    A source stands below the features, so it knows a reduction by this shape alone.
+
+    Attributes:
+        samples: of one waveform.
+        rate: samples a second, in Hz.
+        tags: process channels that it reads beside the waveforms, such as a speed.
+    """
+
+    samples: int
+    rate: float
+    tags: tuple[str, ...]
+
+    def channels(self, waves: Sequence[Channel]) -> tuple[Channel, ...]:
+        """The tick channels that it makes of these wave channels, with their units."""
+
+    def names(self, channels: Sequence[str]) -> list[str]:
+        """Their names alone."""
+
+    def reduce(self, waves: np.ndarray, tags: np.ndarray | None = None) -> np.ndarray:
+        """Tick channels float32 [snapshot, tick channel] of waveforms float32 [snapshot, sample, channel] and of tags float32
+        [snapshot, tag], which may be left out where `tags` is empty.
+        """
+
+    def graph(self, channels: int) -> bytes:
+        """The ONNX graph that does it, for so many wave channels."""
+
+
+@dataclass(frozen=True)
+class Waves:
+    """Waveforms as they were written down, one snapshot a row.
+
+    Attributes:
+        rows: `file`, `row`, `asset` and `time` as in `History.rows`, one column of List(Float32) or Array(Float32) per wave
+            channel, and the process channels that come with them, in arrival order.
+        channels: of the waveforms: name, unit and sampling rate.
+        snapshot: what reduces them.
+
+    Example:
+        >>> import polars as pl
+        >>> rows = pl.LazyFrame({"file": ["a"], "row": [1], "asset": ["P1"], "time": [1.0], "drive_end": [[0.5, -0.5]]})
+        >>> Waves(rows, (Channel("drive_end", "g", rate=12_000.0),), snapshot=None).channels[0].rate
+        12000.0
+    """
+
+    rows: pl.LazyFrame
+    channels: tuple[Channel, ...]
+    snapshot: Reduction
 
 
 @dataclass(frozen=True)
@@ -34,6 +88,7 @@ class History:
         calibration: assets known to be healthy that set limits and nothing else; empty = limits come from folds.
         groups: asset -> group of like assets or experiments, for choices that are made on the other groups; may be empty.
         notes: what a user should know of the files beside their rows, such as columns that were left out; one sentence each.
+        waves: the waveforms that `rows` were reduced from, by the same snapshot; None = there are none.
 
     Example:
         >>> import polars as pl
@@ -56,6 +111,7 @@ class History:
     calibration: frozenset[str] = frozenset()
     groups: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    waves: Waves | None = None
 
 
 class Source(ABC):

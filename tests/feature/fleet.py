@@ -15,7 +15,24 @@ from pmx.contract import Channel, Contract
 from pmx.feature.features import FeatureSet
 from pmx.feature.graph import step_graph
 from pmx.feature.kernel import Age, Deviation, Drift, Ewma, Kernel, Lags, LongDifference, Slope, TrailingMean
+from pmx.feature.memory import ExpandingMaximum, ExpandingMean, ExpandingMinimum, RegimeShare, RegimeTime, Usage
 from pmx.feature.regime import RegimeScore
+from pmx.feature.statistic import (
+    Correlation,
+    Crest,
+    Kurtosis,
+    Last,
+    Maximum,
+    MeanAbsoluteDifference,
+    Median,
+    Minimum,
+    PeakToPeak,
+    Quantile,
+    Rms,
+    Skew,
+    Trend,
+    ZeroCrossings,
+)
 from pmx.source.admit import admit
 from pmx.source.cmapss import Cmapss
 from pmx.source.ticks import to_ticks
@@ -27,7 +44,15 @@ PLAIN = Contract((Channel("a", unit="-"), Channel("b", unit="-")), "h", "life")
 SMALL: list[Kernel] = [
     Age(), TrailingMean(1), TrailingMean(7), Deviation(1), Deviation(2), Deviation(9), Slope(1), Slope(5),
     LongDifference(3, lag=9), LongDifference(4, lag=2), Drift(first=3, window=4), Drift(first=10, window=1), Ewma(0.5), Ewma(6), Lags(1), Lags(5),
+    Minimum(1), Minimum(7), Maximum(8), PeakToPeak(6), Last(1), Last(4), Median(1), Median(8), Quantile(7, 0.1), Quantile(10, 0.75),
+    Quantile(9, 1), ZeroCrossings(2), ZeroCrossings(9), Rms(1), Rms(7), Crest(8), Skew(2), Skew(9), Kurtosis(3), Kurtosis(10), Trend(1), Trend(9),
+    MeanAbsoluteDifference(2), MeanAbsoluteDifference(8), Correlation(2), Correlation(9),
+    ExpandingMinimum(), ExpandingMaximum(), ExpandingMean(), Usage("a"), RegimeTime(2), RegimeShare(1),
 ]  # fmt: skip
+
+# Those whose every step is exact or rounds as the definition does: the oracle's numbers to the last bit.
+EXACT = (Age, TrailingMean, Deviation, Slope, LongDifference, Drift, Ewma, Lags, Minimum, Maximum, PeakToPeak, Last, Median, Quantile, ZeroCrossings,
+         ExpandingMinimum, ExpandingMaximum, ExpandingMean, Usage, RegimeTime, RegimeShare)  # fmt: skip
 
 # The recipe of conf/feature/history.yaml.
 RECIPE: list[Kernel] = [

@@ -5,8 +5,9 @@ import polars as pl
 import pytest
 
 from pmx.edge.replay import replay_ticks
-from pmx.gate.leakage import late_orders, leakage
+from pmx.gate.leakage import check_table, late_orders, leakage, write_checks
 from pmx.gate.parity import as_ticks
+from pmx.gate.result import Check, Finding
 from pmx.select.training import Training
 from pmx.window.label import label
 from pmx.window.split import ByTime, Head
@@ -66,6 +67,56 @@ def test_a_failure_that_nobody_had_written_down_yet_is_named(split):
     train = fleet.ticks.filter(pl.Series(division.train))
     contract, events = fleet.history.contract, fleet.history.events
     told_everything = label(train, events, contract)
-    assert late_orders(told_everything, events, fleet.ticks, division, contract)
+    (check,) = late_orders(told_everything, events, fleet.ticks, division, contract)
+    assert check.findings and set(check.findings[0].where.split()) <= set(fleet.ticks["asset"])
     honest = Training.of(fleet.ticks, division, fleet.history, split).labels
-    assert not late_orders(honest, events, fleet.ticks, division, contract)
+    assert [c.findings for c in late_orders(honest, events, fleet.ticks, division, contract)] == [()]
+    assert late_orders(honest, events, fleet.ticks, fleet.division, contract) == [], "under a split by asset nothing is late"
+
+
+# ---- findings of the audit, and their acceptance
+
+FOUND = Check("countdowns", "3 channels over 8 lives", (Finding("countdowns", "channel due", 8.0, "it runs to 0", "leave it out"),))
+EMPTY = Check("known_after", "3 channels with 8 events")
+
+
+def judge(accept: str = "", *checks: Check):
+    fleet = small_fleet()
+    return leakage(fleet.training.ticks, fleet.ticks, fleet.division, played(fleet.tested), checks, accept)
+
+
+def test_a_finding_of_the_audit_refuses_the_result_and_names_the_channel():
+    found = judge("", EMPTY, FOUND)
+    assert (found.passed, found.culprit) == (False, "channel due") and "it runs to 0 -> leave it out" in found.detail
+    assert found.rule == "no channel knows when a life will end"
+    assert found.figures == {"findings": 1.0, "both_sides": 0.0, "known_after": 0.0, "countdowns": 1.0}
+
+
+def test_an_accepted_finding_stands_with_its_reason_wherever_the_gate_speaks():
+    found = judge("the plan is fixed for years", EMPTY, FOUND)
+    assert found.passed and found.accepted == "the plan is fixed for years" and found.findings == list(FOUND.findings)
+    assert all(found.accepted in said for said in (found.line(), found.detail, check_table(found), str(found.evidence())))
+    assert found.evidence()["findings"] == [{"kind": "countdowns", "where": "channel due", "size": 8.0, "why": "it runs to 0"}]
+
+
+def test_where_nothing_is_found_a_reason_changes_nothing_but_is_mentioned():
+    found, plain = judge("in case", EMPTY), judge("", EMPTY)
+    assert found.passed and found.accepted == "" and found.line() == plain.line() == "leakage ✓"
+    assert "0 findings; nothing had to be accepted" in found.detail and "accepted" not in plain.detail + check_table(found)
+
+
+def test_an_empty_side_is_no_finding_that_could_be_accepted():
+    fleet = small_fleet()
+    found = leakage(fleet.training.ticks[:0], fleet.ticks, fleet.division, played(fleet.tested), (), "never mind")
+    assert not found.passed and found.accepted == ""
+
+
+def test_the_table_holds_every_check(tmp_path):
+    found = judge("a trial", EMPTY, FOUND)
+    write_checks(tmp_path / "leakage.csv", found)
+    table = pl.read_csv(tmp_path / "leakage.csv")
+    assert table["check"].to_list() == ["both_sides", "known_after", "countdowns"] and table["findings"].to_list() == [0, 0, 1]
+    assert table["accepted"].to_list() == ["a trial"] * 3 and table["where"].to_list()[2] == "channel due"
+    text = check_table(found).splitlines()
+    assert [line.split("   ")[0].strip() for line in text[:4]] == ["check", "both sides", "known after", "countdowns"]
+    assert text[-1] == "Leakage accepted: a trial" and "channel due" in text[-2]
