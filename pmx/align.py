@@ -34,6 +34,7 @@ class Ticks:
         assets: names in alphabetical order.
         start: int64 [asset], the first tick of each asset.
         values: per asset float32 [time, channel], every tick from its first to its last, NaN = missing.
+        anew: asset -> int64 [life], the ticks at which it begins another life; left out where it has one.
 
     Example:
         >>> ticks = Ticks(["P1"], np.array([7]), [np.zeros((3, 1), np.float32)])
@@ -44,6 +45,7 @@ class Ticks:
     assets: list[str]
     start: np.ndarray
     values: list[np.ndarray]
+    anew: dict[str, np.ndarray] = field(default_factory=dict)
 
     def of(self, asset: str) -> np.ndarray:
         """The tick numbers of one asset, int64 [time]."""
@@ -246,6 +248,19 @@ def _ticks_of(contract: Contract, time: np.ndarray) -> np.ndarray:
     if contract.clock == "calendar":
         return -(-time // contract.tick_us)
     return np.ceil(time / contract.tick - TOLERANCE).astype(np.int64)
+
+
+def next_life(contract: Contract, known: np.ndarray) -> np.ndarray:
+    """The ticks at which an asset begins anew, int64 [repair]: the first that lie wholly behind the moments at which repairs were known.
+
+    Args:
+        known: moments in the contract's clock, [repair].
+
+    Example:
+        >>> next_life(Contract((), "h", "life"), np.array([10.0, 10.5])).tolist()
+        [11, 12]
+    """
+    return np.unique(_ticks_of(contract, known) + 1)
 
 
 def align(contract: Contract, checked: Checked) -> Ticks:

@@ -19,7 +19,7 @@ MICROSECONDS = {"s": 1_000_000, "min": 60_000_000, "h": 3_600_000_000, "d": 86_4
 ROLES = ("measurement", "setting", "counter")
 MOST_GAP = 10_000_000  # ticks: each of them takes memory once it is filled
 ALIGNS = ("last", "mean", "max", "sum")
-RESERVED = ("file", "row", "asset", "time", "tick", "channel")
+RESERVED = ("file", "row", "asset", "time", "tick", "life", "channel")
 
 # The grammars of raw text, applied to the whole cell once spaces and tabs around it are stripped. Python's `re` and the
 # Rust engine behind Polars both read them, so they spell out what the two disagree on: digits, letter case, look-around.

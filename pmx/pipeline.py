@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from pmx.select.training import truth
 from pmx.source import History, Source
 from pmx.source.admit import admit
 from pmx.source.wave import device_rows
+from pmx.window.label import lives_anew
 from pmx.window.split import Split
 
 Tell = Callable[[str, int, int], None]  # what, done, in all
@@ -100,12 +102,12 @@ def run(plan: Plan, tell: Tell) -> Result:
     learnt = learn(recipe, admitted.readings, contract, history, tell)
     ticks, training, trials, best, winner = learnt.ticks, learnt.training, learnt.trials, learnt.best, learnt.winner
     core = pack(plan.folder / "bundle", winner, best.policy, protocol, plan.name, history.waves)
-
     real = truth(ticks, history.events, contract, learnt.division.test, history.episodes)
     tested = ticks.filter(pl.col("asset").is_in(real.assets))
     packed = Bundle.open(plan.folder / "bundle", packed_as=core)
-    raw = device_rows(packed, history, real.assets, contract)
-    played = replay(packed, raw, tell)
+    raw, anew = device_rows(packed, history, real.assets, contract), lives_anew(history.events, contract)
+    play = partial(replay, rows=raw, progress=tell, anew=anew)
+    played = play(packed)
     real.expect(played.assets)
     rul, score, limit = played.outputs.get("rul"), played.outputs.get("anomaly_score"), best.policy.raise_at
     rows = [row("winner", rul, played.standing, played.tick, real, protocol, contract, score, limit)]
@@ -114,7 +116,7 @@ def run(plan: Plan, tell: Tell) -> Result:
         tell(f"fit {best.name} without age", 0, 1)
         twin = refit_without_age(best, plan.features, training, protocol, plan.seed, plan.tables)
         apart = plan.folder / "without_age"
-        again = replay(Bundle.open(apart, pack(apart, twin, best.policy, protocol, f"{plan.name} without age", history.waves)), raw, tell)
+        again = play(Bundle.open(apart, pack(apart, twin, best.policy, protocol, f"{plan.name} without age", history.waves)))
         beside.insert(0, Baseline("without age", again.outputs["rul"]))  # its alarms have no limits of their own
     if score is not None:
         rows += cross_fitted(trials, plan.features, training, tested, real, history.groups, protocol, plan.alarm)
@@ -131,7 +133,6 @@ def run(plan: Plan, tell: Tell) -> Result:
         budget(measure_budget(plan.folder / "bundle", core), **plan.limits),
     ]
     tell("gates", 1, 1)
-
     found, tables = best.metrics | metrics(rows, contract), tables_of(rows, contract, protocol, gates[1].accepted)
     evidence = {
         "metrics": {k: None if np.isnan(v) else v for k, v in found.items()},

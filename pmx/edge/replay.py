@@ -119,7 +119,13 @@ def most_told(quality: np.ndarray) -> str:
     return QUALITY[1 + int(np.argmax(counts[1:]))] if counts[1:].any() else QUALITY[0]
 
 
-def replay(bundle: Bundle, rows: Rows | Iterable[Rows], progress: Progress | None = None, total: int = 0) -> Replayed:
+def replay(
+    bundle: Bundle,
+    rows: Rows | Iterable[Rows],
+    progress: Progress | None = None,
+    total: int = 0,
+    anew: dict[str, np.ndarray] | None = None,
+) -> Replayed:
     """Rows in arrival order -> contract -> ticks -> step graph -> alarms. Rows that break the contract are set apart and reported.
 
     Args:
@@ -127,6 +133,7 @@ def replay(bundle: Bundle, rows: Rows | Iterable[Rows], progress: Progress | Non
         rows: all of them, or block by block, so that no more than a block of raw text is in memory.
         progress: is told of rows and of steps.
         total: about how many rows the blocks hold.
+        anew: asset -> int64 [life], the ticks at which it begins another life (`pmx.align.next_life`); None = nobody knows of a repair.
     """
     contract = bundle.spec.contract
     checker, ticker = Checker(contract), Ticker(contract)
@@ -141,7 +148,7 @@ def replay(bundle: Bundle, rows: Rows | Iterable[Rows], progress: Progress | Non
         done += len(block)
         if progress and max(total, done) > BLOCK:  # who waits for a sign of life must not wait for the whole file
             progress("rows", done, max(total, done))
-    played = replay_ticks(bundle, ticker.ticks(), tuple(found), done, progress)
+    played = replay_ticks(bundle, replace(ticker.ticks(), anew=anew or {}), tuple(found), done, progress)
     return replace(played, ignored=ignored)
 
 

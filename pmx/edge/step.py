@@ -71,8 +71,16 @@ class Stepper:
         self.sensors = SensorState(policy.k, policy.n, len(assets), len(self.spec.contract.channels))
         self._measured = np.array([c.role != "setting" for c in self.spec.contract.channels])
         self.memory = bundle.memory(assets)
+        self._first = self.memory.copy()
         self._window = np.full((len(assets), self.spec.window, len(self.spec.contract.channels)), np.nan, np.float32)
         self._pending = np.zeros(len(assets), np.int64)
+
+    def begin_anew(self, on: np.ndarray) -> None:
+        """Another life of the assets in `on`, int [asset], begins with their next reading: what was remembered of them is forgotten.
+
+        What stands of alarms is not: the next verdicts decide.
+        """
+        self._window[on], self._pending[on], self.memory[on] = np.nan, 0, self._first[on]
 
     def run(self, window: np.ndarray, fresh: np.ndarray, memory: np.ndarray) -> dict[str, np.ndarray]:
         """The bare graph: window float32 [asset, W, channel], fresh int64 [asset], memory float64 [asset, M]."""
@@ -103,7 +111,19 @@ class Stepper:
 
     def through(self, ticks: Ticks) -> Iterator[tuple[int, Scored]]:
         """All assets by step rank, in one batch: the rank, and what that step gave."""
-        lengths = np.array([len(v) for v in ticks.values])
+        lengths, again = np.array([len(v) for v in ticks.values]), _ranks_anew(ticks)
         for rank in range(int(lengths.max(initial=0))):
             on = np.flatnonzero(lengths > rank)
+            if rank in again:
+                self.begin_anew(np.array(again[rank]))
             yield rank, self.step(on, np.stack([ticks.values[i][rank] for i in on]))
+
+
+def _ranks_anew(ticks: Ticks) -> dict[int, list[int]]:
+    """Step rank -> the assets, by position, that begin another life there."""
+    found: dict[int, list[int]] = {}
+    for i, (asset, start, values) in enumerate(zip(ticks.assets, ticks.start, ticks.values, strict=True)):
+        for tick in ticks.anew.get(asset, ()):
+            if 0 <= tick - start < len(values):
+                found.setdefault(int(tick - start), []).append(i)
+    return found

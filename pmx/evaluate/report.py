@@ -14,7 +14,7 @@ from pmx.evaluate.life import life_metrics
 from pmx.evaluate.protocol import Protocol, Truth
 
 PER = 1000  # life units that false alarms are counted over, where the data have no calendar
-UNITS = {"h": "hours", "d": "days", "min": "minutes", "s": "seconds", "cycle": "cycles"}
+UNITS = {"h": "hours", "d": "days", "min": "minutes", "s": "seconds", "cycle": "cycles", "product": "products"}
 
 
 @dataclass(frozen=True)

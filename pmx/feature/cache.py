@@ -64,7 +64,13 @@ class TableCache:
         runs = ticks["asset"].rle().struct.unnest()
         values = ticks.select(pl.exclude("asset").to_physical()).select(pl.all().fill_null(float("nan"))).to_numpy()
         parts = (runs["value"].to_list(), runs["len"].to_list(), ticks.columns, [str(d) for d in ticks.dtypes], values)
-        return digest_of(*parts, features.contract_, features.kernels, features.normalise_, code_digest(*features.kernels))
+        judged = features.quality_ and (
+            features.quality_.states,
+            features.quality_.margin,
+            features.quality_.least_worth,
+            features.quality_.habit_,
+        )
+        return digest_of(*parts, features.contract_, features.kernels, features.normalise_, judged, code_digest(*features.kernels))
 
     def _evict(self, room: int) -> None:
         """Removes the least recently used tables until there is room for so many bytes more."""

@@ -16,6 +16,7 @@ from pmx.feature.quality import Quality
 from pmx.feature.regime import RegimeScore
 from pmx.feature.trail import moved
 from pmx.feature.view import View, const, cut
+from pmx.window.label import lives_in
 
 
 class FeatureSet:
@@ -168,14 +169,14 @@ class FeatureSet:
         Kernels that Polars computes to the same bits take it, the others the nodes of the step graph in blocks of windows.
         """
         scores = self.quality_.table(ticks)[1] if self.quality_ else self.normalise_.scores(ticks)
-        scores = self._beside(scores, ticks).with_row_index("row of ticks")
+        scores = self._beside(scores, ticks).with_columns(ticks[lives_in(ticks)]).with_row_index("row of ticks")
         z = [pl.col(c) for c in self.channels_]
         begins = np.cumsum([0, *(len(k.names(self.channels_)) for k in self.kernels)])
         given = [e.alias(f"f{b + i}") for k, b in zip(self.kernels, begins, strict=False) for i, e in enumerate(k.polars(z) or [])]
         column = [int(e.meta.output_name()[1:]) for e in given]
         others = np.setdiff1d(np.arange(begins[-1]), column)
         table = np.empty((len(ticks), begins[-1]), np.float32)
-        for part in scores.partition_by("asset"):
+        for part in scores.partition_by(lives_in(ticks)):
             row = part["row of ticks"].to_numpy()
             if self._blocks is None:
                 table[row] = part.select(given).to_numpy()

@@ -17,6 +17,7 @@ from pmx.edge.step import session
 from pmx.feature.features import FeatureSet
 from pmx.feature.graph import step_graph
 from pmx.feature.kernel import Age, Drift, Ewma, Kernel
+from pmx.feature.quality import REACH
 from pmx.feature.view import View
 
 WINDOWS = 32  # that the graph sees at a time; larger batches are no faster
@@ -34,6 +35,7 @@ class Left:
         readings: float32 [tick, channel], the W - 1 ticks before the newest feature row (NaN before the asset's first tick), and
             those after it, for which no feature row was due.
         memory: of each kernel, float64 parts [slot]; empty where it has none.
+        seen: how many ticks of the asset came so far.
 
     Example:
         >>> Left(np.zeros((0, 3), np.float32), [[]]).memory
@@ -42,6 +44,7 @@ class Left:
 
     readings: np.ndarray
     memory: list[list[np.ndarray]]
+    seen: int = 0
 
 
 class Onward:
@@ -72,12 +75,18 @@ class Onward:
             raise UsageError(f"hop is {hop}: it counts ticks and must be at least 1")
         if features.normalise_.own_:
             raise UsageError("features with constants for each asset apart are not computed in blocks -> fit_scope=fleet")
-        self.features, self.hop, self._older = features, hop, features.rows - 1
+        # the quality of a reading is judged by more ticks before it than the kernels read
+        self.features, self.hop, self._older = features, hop, features.rows - 1 + (REACH if features.quality_ else 0)
         kernels, channels = features.kernels, features.channels_
         self.names = [f"f{i}" for i in range(len(features.names_))]
         windowed = [i for i, k in enumerate(kernels) if not k.slots(len(channels))]
         self._closed = [i for i, k in enumerate(kernels) if i not in windowed and in_closed_form(k)]
         others = [i for i in range(len(kernels)) if i not in windowed and i not in self._closed]
+        if others and features.quality_:
+            named = ", ".join(kernels[i].label for i in others)
+            raise UsageError(
+                f"feature.quality judges no history in blocks where kernels remember what {named} do -> quality: null, or leave these out"
+            )
         self._windowed, self._windowed_columns = self._some(windowed)
         self._others, self._others_columns = self._some(others)
         self._others_at, self._closed_columns = others, [self._some([i])[1] for i in self._closed]
@@ -112,20 +121,26 @@ class Onward:
         readings = np.concatenate([left.readings, ticks.select(channels).to_numpy().reshape(len(ticks), -1)])
         count = (len(readings) - self._older) // self.hop
         table, memory = np.empty((count, len(self.names)), np.float32), [list(parts) for parts in left.memory]
-        size = max(1, ROWS // self.hop)
+        size, blank = max(1, ROWS // self.hop), max(0, self._older - left.seen)  # what stands before the asset's first tick
         for begin in range(0, count, size):
             end = min(count, begin + size)
             rows = readings[begin * self.hop : end * self.hop + self._older]
-            self._fill(table[begin:end], rows, self._older + self.hop * np.arange(1, end - begin + 1) - 1, memory)
+            ends = self._older + self.hop * np.arange(1, end - begin + 1) - 1
+            self._fill(table[begin:end], rows, ends, memory, max(0, blank - begin * self.hop))
         newest = ticks["tick"][0] - (len(readings) - len(ticks)) + self._older + self.hop * np.arange(1, count + 1) - 1
         place = {"asset": pl.Series([ticks["asset"][0]] * count, dtype=pl.String), "tick": pl.Series(newest, dtype=pl.Int64)}
         rest = readings[count * self.hop :].copy()
-        return Left(rest, memory), pl.DataFrame(place).hstack(pl.DataFrame(table, schema=self.names))
+        return Left(rest, memory, left.seen + len(ticks)), pl.DataFrame(place).hstack(pl.DataFrame(table, schema=self.names))
 
-    def _fill(self, table: np.ndarray, readings: np.ndarray, ends: np.ndarray, memory: list[list[np.ndarray]]) -> None:
-        """Computes feature rows, one for each of `ends`, the readings that they belong to; the memory moves on to the last of them."""
+    def _fill(self, table: np.ndarray, readings: np.ndarray, ends: np.ndarray, memory: list[list[np.ndarray]], blank: int) -> None:
+        """Computes feature rows, one for each of `ends`, the readings that they belong to; the memory moves on to the last of them.
+
+        The first `blank` readings are none: the asset's record begins behind them.
+        """
         frame = pl.DataFrame(readings, schema=self.features.contract_.names).fill_nan(None).insert_column(0, pl.lit("").alias("asset"))
-        z = self.features.normalise_.scores(frame).drop("asset").to_numpy()
+        quality, lived = self.features.quality_, frame[blank:]
+        scores = quality.table(lived)[1] if quality else self.features.normalise_.scores(lived)
+        z = np.concatenate([np.full((blank, len(self.features.channels_)), np.nan), scores.drop("asset").to_numpy()])
         if self._window_graph is not None and self._windowed is not None:
             given = {"z": z} | ({"readings": readings[:, [frame.columns.index(r) - 1 for r in self._read]]} if self._read else {})
             windows = {name: _windows(rows, self._windowed.rows) for name, rows in given.items()}
@@ -135,7 +150,7 @@ class Onward:
                     None, {n: w[at] for n, w in windows.items()}
                 )[0]
         elif self._windowed is not None:
-            table[:, self._windowed_columns] = self._windowed.table(frame)[ends]
+            table[:, self._windowed_columns] = self._windowed.table(lived)[ends - blank]
         for i, columns in zip(self._closed, self._closed_columns, strict=True):
             table[:, columns], memory[i] = onward(self.features.kernels[i], z, self._older, ends, memory[i])
         if self._other_graph is not None:

@@ -24,6 +24,7 @@ from pmx.feature.regime import RegimeScore
 from pmx.feature.trail import Step, Trail, Whole, late, moved
 from pmx.feature.view import const, cut, round32
 from pmx.unit import FAMILIES, SAME
+from pmx.window.label import lives_in
 
 FEW = 3  # ticks that a suspicion lasts before it must have a name
 FIT_ROWS = 200_000  # ticks that are looked at to fit: whole assets, then the head of one
@@ -124,7 +125,7 @@ class Quality:
         said_of = self._through(ticks, session(self._graphs[self.normalise_.slots]))
         state = np.zeros((len(ticks), len(self.contract_.names)), np.int64)
         z = np.zeros((len(ticks), len(self.normalise_.channels_)))
-        parts = ticks.with_row_index("row of ticks").partition_by("asset")
+        parts = ticks.with_row_index("row of ticks").partition_by(lives_in(ticks))
         for part, said in zip(parts, said_of, strict=True):
             rows = part["row of ticks"].to_numpy()
             state[rows], z[rows] = said["state"], said["scores"]
@@ -134,7 +135,7 @@ class Quality:
         """What a graph says of each asset's whole history, name -> [time, channel]; long ones in blocks that overlap."""
         names, outputs = self.contract_.names, [o.name for o in graph.get_outputs()]
         said = []
-        for part in ticks.partition_by("asset"):
+        for part in ticks.partition_by(lives_in(ticks)):
             readings = part.select(pl.col(names).cast(pl.Float32)).to_numpy().reshape(len(part), len(names)).astype(np.float32)
             own = np.full((1, self.normalise_.slots), np.nan)
             if part["asset"][0] in self.normalise_.own_:

@@ -25,6 +25,7 @@ from pmx.feature.features import FeatureSet
 from pmx.feature.onward import Left, Onward
 from pmx.source import History
 from pmx.source.large import BATCH, TOGETHER, Partition, partitions, tick_blocks
+from pmx.window.label import with_lives
 
 Tell = Callable[[str, int, int], None]  # what, done, in all
 
@@ -202,18 +203,18 @@ class FeatureStore:
         onward, done = Onward(features, self.hop), {}
         for i, part in enumerate(parts):
             tell("features", i, len(parts))
-            done[part.name] = _sound(home / part.name) or self._one(home, part, onward, history.contract)
+            done[part.name] = _sound(home / part.name) or self._one(home, part, onward, history)
         tell("features", len(parts), len(parts))
         return manifest, done
 
-    def _one(self, home: Path, part: Partition, onward: Onward, contract: Contract) -> dict[str, Any]:
+    def _one(self, home: Path, part: Partition, onward: Onward, history: History) -> dict[str, Any]:
         """Computes a partition."""
         shutil.rmtree(home / part.name, ignore_errors=True)
         folder = home / f".{part.name}.part"
         folder.mkdir()
         refused: list[pl.DataFrame] = []
         rows, files = 0, []
-        for i, table in enumerate(_gathered(self._features(part, onward, contract, refused))):
+        for i, table in enumerate(_gathered(self._features(part, onward, history, refused))):
             files.append(folder / f"part-{i:04}.parquet")
             table.write_parquet(files[-1], compression="lz4")
             rows += table.height
@@ -230,12 +231,12 @@ class FeatureStore:
         _sync(home)
         return done
 
-    def _features(self, part: Partition, onward: Onward, contract: Contract, refused: list[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-        left: dict[str, Left] = {}
-        for block in tick_blocks(part.rows, contract, self.on_error, self.batch, refused):
-            for ticks in block.partition_by("asset", maintain_order=True):
-                asset = ticks["asset"][0]
-                left[asset], table = onward.take(left.get(asset) or onward.start(), ticks)
+    def _features(self, part: Partition, onward: Onward, history: History, refused: list[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+        left: dict[tuple[str, int], Left] = {}
+        for block in tick_blocks(part.rows, history.contract, self.on_error, self.batch, refused):
+            for ticks in with_lives(block, history.events, history.contract).partition_by("asset", "life", maintain_order=True):
+                life = ticks["asset"][0], ticks["life"][0]
+                left[life], table = onward.take(left.get(life) or onward.start(), ticks)
                 if table.height:
                     yield table
 

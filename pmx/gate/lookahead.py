@@ -205,7 +205,8 @@ def _wrong_label(training: Training, contract: Contract) -> tuple[str, str] | No
         for what, (given, real) in told.items():
             given = given / contract.tick
             same = (given == real) | (np.isnan(given) & np.isnan(real))  # infinite where there was none before
-            off = np.subtract(given, real, out=np.zeros(len(here)), where=~same)
+            with np.errstate(invalid="ignore"):  # infinite on both sides with other signs is NaN, which is off
+                off = np.subtract(given, real, out=np.zeros(len(here)), where=~same)
             if not np.abs(off).max() <= 1e-6:
                 row = int(np.argmax(np.nan_to_num(np.abs(off), nan=np.inf)))
                 how = (

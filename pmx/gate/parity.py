@@ -21,6 +21,7 @@ from pmx.gate.result import Gate
 from pmx.model import Model
 from pmx.pack.core import core_files
 from pmx.pack.fitted import Fitted
+from pmx.window.label import lives_in
 
 LEAST_EQUAL = 0.99999  # share of features that must be equal to the last bit
 BOUND = 1e-5  # of verdicts, relative to the larger of 1 and the value
@@ -37,7 +38,10 @@ def as_ticks(frame: pl.DataFrame, contract: Contract) -> Ticks:
     parts = frame.partition_by("asset", maintain_order=True)
     names = [p["asset"][0] for p in parts]
     values = [p.select(contract.names).to_numpy().astype(np.float32) for p in parts]
-    return Ticks(names, np.array([p["tick"][0] for p in parts], np.int64), values)
+    anew = (
+        {n: p["tick"].filter(p["life"].diff() > 0).to_numpy() for n, p in zip(names, parts, strict=True)} if "life" in frame.columns else {}
+    )
+    return Ticks(names, np.array([p["tick"][0] for p in parts], np.int64), values, anew)
 
 
 def features_by_step(fitted: Fitted, policy: Policy, protocol: Protocol, frame: pl.DataFrame) -> np.ndarray:
@@ -52,7 +56,7 @@ def features_by_step(fitted: Fitted, policy: Policy, protocol: Protocol, frame: 
 
 
 def fixtures(frame: pl.DataFrame, contract: Contract, window: int, seed: int = 0) -> pl.DataFrame:
-    """Planted degenerate histories: constant, a channel without values, a 1e9 spike, an offset of 1e4, 5 % missing, and a
+    """Planted degenerate histories: constant, a channel without values, a repair, a 1e9 spike, an offset of 1e4, 5 % missing, and a
     history of every length up to one more than `window` ticks."""
     base = frame.filter(pl.col("asset") == _longest(frame)).head(MOST_PLANTED)
     measured = [c.name for c in contract.channels if c.role == "measurement"]
@@ -67,10 +71,12 @@ def fixtures(frame: pl.DataFrame, contract: Contract, window: int, seed: int = 0
         "offset": base.with_columns([(pl.col(c) + 1e4).alias(c) for c in measured]),
         "missing": base.with_columns(holes),
         "settings missing": base.with_columns([pl.lit(None, pl.Float32).alias(c.name) for c in contract.channels if c.role == "setting"]),
+        "repaired": base.with_columns(life=(row > len(base) // 3).cast(pl.Int64)),
         **{f"short {n:03}": base[:n] for n in range(1, window + 2)},
     }
     named = [part.with_columns(pl.lit(f"fixture {name}").alias("asset")) for name, part in made.items()]
-    return pl.concat(named).sort("asset", "tick")
+    whole = [part if "life" in part.columns else part.with_columns(life=pl.lit(0, pl.Int64)) for part in named]
+    return pl.concat(part.select(whole[0].columns) for part in whole).sort("asset", "tick")
 
 
 def _longest(frame: pl.DataFrame) -> str:
@@ -179,9 +185,9 @@ def features_in_chunks(fitted: Fitted, frame: pl.DataFrame, chunk: int) -> tuple
     """
     features = fitted.features
     graph = session(step_graph(features, chunk, fitted.head, fitted.slots, show_features=True))
-    ticks, width = as_ticks(frame, features.contract_), features.rows
-    rows, found, begin = [], [], 0
-    for asset, values in zip(ticks.assets, ticks.values, strict=True):
+    width, rows, found, begin = features.rows, [], [], 0
+    for part in frame.partition_by(lives_in(frame), maintain_order=True):
+        asset, values = part["asset"][0], as_ticks(part, features.contract_).values[0]
         padded = np.concatenate([np.full((width, values.shape[1]), np.nan, np.float32), values])
         memory = fitted.memory0([asset])
         ends = [*range(chunk, len(values), chunk), len(values)]
@@ -230,7 +236,7 @@ def _head_difference(fitted: Fitted, x: np.ndarray, seed: int) -> float:
     point = 1 if fitted.output == "rul" else 0
     # each row is the first of an asset of its own: no running mean reaches from one to the next
     alone = np.array([f"row {i}" for i in range(len(rows))])
-    model_says = fitted.stand_in(alone.tolist(), known[0] if known else "").verdict_of(rows, alone, np.ones(len(rows), bool))
+    model_says = fitted.stand_in(alone.tolist(), known[0] if known else "").verdict_of(rows, alone, alone, np.ones(len(rows), bool))
     return max(_relative(batched[:, point], model_says), _relative(single[:, point], batched[:64, point]))
 
 

@@ -13,6 +13,7 @@ from pmx.alarm.score import knots_of, score_of
 from pmx.feature.features import FeatureSet
 from pmx.feature.view import const, cut
 from pmx.pack.scope import Scoped
+from pmx.window.label import life_of
 
 RANKS = 1000  # quantiles kept of the healthy ratios: within them an anomaly score is known to a thousandth
 LEVEL = 0.95  # share of healthy validation ticks whose score stays below the healthy level
@@ -84,15 +85,15 @@ class Fitted:
 
     def verdict(self, ticks: pl.DataFrame) -> np.ndarray:
         """That output offline, float32 [row], of ticks; each asset's must be complete and in order."""
-        return self.verdict_of(self.table(ticks), ticks["asset"].to_numpy(), self.features.scored(ticks))
+        return self.verdict_of(self.table(ticks), ticks["asset"].to_numpy(), life_of(ticks), self.features.scored(ticks))
 
-    def verdict_of(self, x: np.ndarray, asset: np.ndarray, seen: np.ndarray) -> np.ndarray:
-        """The same from features float32 [row, feature], their assets and whether the tick has a score of any channel, bool [row]."""
+    def verdict_of(self, x: np.ndarray, asset: np.ndarray, life: np.ndarray, seen: np.ndarray) -> np.ndarray:
+        """The same from features float32 [row, feature], their assets and lives, and whether the tick has a score of any channel, bool [row]."""
         score = self.model.score(x, asset)
         if self.task == "rul":
             return np.clip(score, 0.0, self.cap).astype(np.float32)
         assert self.healthy is not None
-        score = smoothed(np.where(seen, score, np.nan), asset, self.model.model.smooth)
+        score = smoothed(np.where(seen, score, np.nan), life, self.model.model.smooth)
         return score_of(score / self.healthy.levels(asset), self.healthy.ratios).astype(np.float32)
 
     def table(self, ticks: pl.DataFrame) -> np.ndarray:
@@ -185,10 +186,10 @@ def _running_mean(score: Var, memory: Var, half_life: float) -> tuple[Var, Var]:
     return op.where(missing, score, op.div(total, weight)), op.concat([total, weight], axis=1)
 
 
-def smoothed(score: np.ndarray, asset: np.ndarray, half_life: float) -> np.ndarray:
-    """Running mean of each asset's scores, float64 [row], weights halved every `half_life` ticks that have one; NaN stays NaN."""
+def smoothed(score: np.ndarray, life: np.ndarray, half_life: float) -> np.ndarray:
+    """Running mean of the scores of each life [row], float64 [row], weights halved every `half_life` ticks that have one; NaN stays NaN."""
     if not half_life:
         return score
-    column = pl.DataFrame({"asset": asset, "score": score}).with_columns(pl.col("score").fill_nan(None))
-    mean = pl.col("score").ewm_mean(half_life=half_life, ignore_nulls=True).over("asset")
+    column = pl.DataFrame({"life": life, "score": score}).with_columns(pl.col("score").fill_nan(None))
+    mean = pl.col("score").ewm_mean(half_life=half_life, ignore_nulls=True).over("life")
     return column.select(pl.when(pl.col("score").is_not_null()).then(mean)).to_series().fill_null(np.nan).to_numpy()

@@ -20,7 +20,7 @@ from pmx.pack.fitted import Fitted, Healthy, smoothed
 from pmx.pack.scope import Scoped
 from pmx.select.limits import set_limits
 from pmx.select.training import Training
-from pmx.window.label import enter_mid_life, pseudo_test
+from pmx.window.label import enter_mid_life, life_of, pseudo_test
 
 Tell = Callable[[str, int, int], None]  # what, done, in all
 Tables = Callable[[FeatureSet, pl.DataFrame], np.ndarray]  # like FeatureSet.table; a cache reads what it has computed before
@@ -141,9 +141,9 @@ def try_out(name: str, model: Model, scores: np.ndarray, training: Training, pro
 
 def _healthy(model: Model, scores: np.ndarray, training: Training, protocol: Protocol) -> tuple[Healthy, np.ndarray]:
     """What healthy scores look like, and the validation verdicts float32 [row] that follow."""
-    asset = training.asset
-    smooth = smoothed(scores, asset, model.smooth)
-    fine = training.healthy(protocol) & _warm(smooth, asset, model.smooth)
+    asset, life = training.asset, life_of(training.ticks)
+    smooth = smoothed(scores, life, model.smooth)
+    fine = training.healthy(protocol) & _warm(smooth, life, model.smooth)
     if not fine.any():
         raise DataError(
             f"validation has no tick that is surely healthy for {protocol.horizon:g} more {training.contract.life_unit} "
@@ -153,10 +153,10 @@ def _healthy(model: Model, scores: np.ndarray, training: Training, protocol: Pro
     return healthy, score_of(smooth / healthy.levels(asset), healthy.ratios).astype(np.float32)
 
 
-def _warm(score: np.ndarray, asset: np.ndarray, half_life: float) -> np.ndarray:
-    """Where a running mean has seen two half-lives of scores (at most half of what its asset has), bool [row]."""
-    seen = pl.DataFrame({"asset": asset, "seen": ~np.isnan(score)})
-    count, total = pl.col("seen").cum_sum().over("asset"), pl.col("seen").sum().over("asset")
+def _warm(score: np.ndarray, life: np.ndarray, half_life: float) -> np.ndarray:
+    """Where a running mean has seen two half-lives of scores (at most half of what its life has), bool [row]."""
+    seen = pl.DataFrame({"life": life, "seen": ~np.isnan(score)})
+    count, total = pl.col("seen").cum_sum().over("life"), pl.col("seen").sum().over("life")
     return seen.select(pl.col("seen") & (count > pl.min_horizontal(pl.lit(2 * half_life), total / 2))).to_series().to_numpy()
 
 

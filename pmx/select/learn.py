@@ -20,6 +20,7 @@ from pmx.select.candidates import Tables, Trial, choose, out_of_fold, refit, try
 from pmx.select.training import Training
 from pmx.source import History
 from pmx.source.ticks import to_ticks
+from pmx.window.label import with_lives
 from pmx.window.split import Division, Split
 
 Tell = Callable[[str, int, int], None]  # what, done, in all
@@ -72,7 +73,7 @@ def learn(recipe: Recipe, readings: pl.DataFrame, contract: Contract, history: H
         contract: of the readings, as the window suits it.
         history: whose events, test assets and calibration runs count; its rows are not read.
     """
-    ticks = to_ticks(readings, contract)
+    ticks = with_lives(to_ticks(readings, contract), history.events, contract)
     division = recipe.window.apply(ticks, history.test_assets)
     training = Training.of(ticks, division, history, recipe.window, recipe.each)
     scores = out_of_fold(recipe.models, recipe.features, training, recipe.protocol, tell, recipe.tables)

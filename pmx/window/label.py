@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from pmx.align import next_life
 from pmx.contract import Contract
 
 ENDS = ("failure", "replacement")  # what ends a life; an inspection does not
@@ -82,6 +83,34 @@ def ends_of(events: pl.DataFrame, contract: Contract) -> pl.DataFrame:
     ends = ends.with_columns(end=pl.Series(contract.ticks_of(ends["time"].to_physical().to_numpy()), dtype=pl.Float64))
     # a part that failed is replaced at the same moment: the failure is what ended its life
     return ends.sort("asset", "end", "event").unique(["asset", "end"], keep="first", maintain_order=True).select("asset", "end", "event")
+
+
+def lives_anew(events: pl.DataFrame, contract: Contract) -> dict[str, np.ndarray]:
+    """Asset -> the ticks at which it begins another life, int64 [life]: behind a failure or replacement, once that was known.
+
+    From there on everything remembered of the asset starts anew, on a device as in training.
+    """
+    ends = events.filter(pl.col("event").is_in(ENDS)).partition_by("asset", as_dict=True)
+    return {str(asset): next_life(contract, own["known_at"].to_physical().to_numpy()) for (asset,), own in ends.items()}
+
+
+def with_lives(ticks: pl.DataFrame, events: pl.DataFrame, contract: Contract) -> pl.DataFrame:
+    """Ticks (`asset`, `tick`, sorted) with the column `life` (Int64), which counts each asset's lives."""
+    anew = [(a, int(t)) for a, begins in lives_anew(events, contract).items() for t in begins]
+    begins = pl.DataFrame(anew, schema={"asset": pl.String, "tick": pl.Int64}, orient="row").sort("asset", "tick")
+    begins = begins.with_columns(life=pl.int_range(1, pl.len() + 1).over("asset"))
+    joined = ticks.join_asof(begins, on="tick", by="asset", strategy="backward", check_sortedness=False)
+    return joined.with_columns(pl.col("life").fill_null(0))
+
+
+def lives_in(ticks: pl.DataFrame) -> list[str]:
+    """The columns that tell lives apart in ticks: what is remembered of an asset never reaches from one to the next."""
+    return ["asset", "life"] if "life" in ticks.columns else ["asset"]
+
+
+def life_of(ticks: pl.DataFrame) -> np.ndarray:
+    """A number for each life, int64 [row]."""
+    return ticks.select(pl.struct(lives_in(ticks)).rank("dense").cast(pl.Int64)).to_series().to_numpy()
 
 
 def pseudo_test(

@@ -196,7 +196,7 @@ def test_an_anomaly_score_rises_with_the_models_own_on_both_paths():
     graph = build({"x": v, "present": present, "memory": memory}, {"y": candidate.head(v, present, memory)[0]["anomaly_score"]})
     given = {"x": rows, "present": np.ones(len(rows), bool), "memory": np.empty((len(rows), 0))}
     got = onnxruntime.InferenceSession(graph.SerializeToString()).run(None, given)[0]
-    want = candidate.verdict_of(rows, np.repeat("A", len(rows)), np.ones(len(rows), bool))
+    want = candidate.verdict_of(rows, np.repeat("A", len(rows)), np.repeat("A", len(rows)), np.ones(len(rows), bool))
     assert got.dtype == np.float32 and (got >= 0).all() and (got <= 1).all() and np.allclose(got, want, atol=1.01 / len(x))
     assert (np.diff(got[np.argsort(model.score(rows))]) >= 0).all(), "higher = worse"
 

@@ -124,7 +124,7 @@ def test_the_head_says_what_the_verdict_says_for_any_rows(each, smooth):
     fitted = Fitted("pca", small_watch(each).fitted.features, model, 1.0, healthy)
     seen = rng.random(300) > 0.2
     x[:, 0] *= np.tile(np.linspace(1, 30, 100), 3).astype(np.float32)
-    want, graph = fitted.verdict_of(x, asset, seen), head_graph(fitted, 4)
+    want, graph = fitted.verdict_of(x, asset, asset, seen), head_graph(fitted, 4)
     memory = fitted.memory0(["A", "B", "C"])[:, fitted.features.slots :]
     got = []
     for t in range(100):
@@ -156,7 +156,7 @@ def test_verdicts_of_the_task_rul_are_limited():
     fitted = small_fleet().fitted
     x = small_fleet().fitted.table(small_fleet().tested)
     asset = small_fleet().tested["asset"].to_numpy()
-    verdict = fitted.verdict_of(x, asset, np.zeros(len(x), bool))  # a life has a length, measured or not
+    verdict = fitted.verdict_of(x, asset, asset, np.zeros(len(x), bool))  # a life has a length, measured or not
     assert verdict.dtype == np.float32 and verdict.min() >= 0 and verdict.max() <= fitted.cap and np.isfinite(verdict).all()
 
 
