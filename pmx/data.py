@@ -171,8 +171,15 @@ def export_data(name: str, overrides: list[str], output: Path | None) -> dict[st
     with replacing(file) as part:
         table.write_csv(part, datetime_format="%Y-%m-%dT%H:%M:%S%.6fZ")
     print(f"{len(table):,} rows of {history.name} in {file}; {admitted.counts['quarantined']:,} refused rows are left out")
-    print(f"Next: pmx-edge replay BUNDLE --input {file}")
-    return {"file": str(file), "rows": len(table), "quarantined": admitted.counts["quarantined"]}
+    repairs = history.events.filter(pl.col("event").is_in(ENDS)).select("asset", time="known_at").unique().sort("asset", "time")
+    beside = file.with_name(f"{file.stem}.repairs.csv")
+    if len(repairs):
+        with replacing(beside) as part:
+            repairs.write_csv(part, datetime_format="%Y-%m-%dT%H:%M:%S%.6fZ")
+        print(f"{len(repairs):,} ends of a life in {beside}: the asset begins anew behind each of them")
+    print(f"Next: pmx-edge replay BUNDLE --input {file}" + (f" --repairs {beside}" if len(repairs) else ""))
+    told = {"file": str(file), "rows": len(table), "quarantined": admitted.counts["quarantined"]}
+    return told | ({"repairs": str(beside)} if len(repairs) else {})
 
 
 def features_data(

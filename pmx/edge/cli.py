@@ -36,6 +36,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE.npz",
         help="arrays asset, time and [snapshot, sample] for each wave channel, for a bundle that takes waveforms; --input then has the other channels",
     )
+    one.add_argument(
+        "--repairs",
+        type=Path,
+        metavar="FILE.csv",
+        help="columns asset and time: when a repair was known that made the asset as good as new; what was remembered of it is forgotten",
+    )
     one.add_argument("--output", type=Path, metavar="FILE.csv", help="write every verdict there")
     commands.add_parser("selftest", parents=[shared], help="the golden vectors through the bundle; refuses when they differ here")
     two = commands.add_parser("measure", parents=[shared], help="size, memory and time of a step on this machine")
@@ -162,16 +168,17 @@ def _replay(options: argparse.Namespace, send: Any) -> dict[str, Any]:
 def _played(options: argparse.Namespace, bundle: Any, send: Any) -> Any:
     """The replay of rows, of waveforms, or of both."""
     from pmx.edge.replay import replay
-    from pmx.edge.table import count_lines, read_blocks, read_csv
+    from pmx.edge.table import count_lines, read_blocks, read_csv, read_repairs
     from pmx.edge.wave import process_contract, wave_rows
 
     def progress(*at: Any) -> None:
         send("progress", at)
 
+    anew = read_repairs(options.repairs, bundle.spec.contract) if options.repairs else {}
     if not options.waves:
-        return replay(bundle, read_blocks(options.input, bundle.spec.contract), progress, count_lines(options.input))
+        return replay(bundle, read_blocks(options.input, bundle.spec.contract), progress, count_lines(options.input), anew)
     beside = read_csv(options.input, process_contract(bundle, options.waves)) if options.input else None
-    return replay(bundle, wave_rows(options.waves, bundle, beside, progress), progress)
+    return replay(bundle, wave_rows(options.waves, bundle, beside, progress), progress, anew=anew)
 
 
 def _tell_refused(file: Path, played: Any, send: Any) -> None:

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pmx.contract import Contract, DataError, Rows, is_long
+from pmx.align import next_life
+from pmx.cell import durations, names, plain, times
+from pmx.contract import NEVER, Contract, DataError, Rows, is_long
 from pmx.judge import Breach
 
 QUARANTINE = ("file", "row", "asset", "channel", "reason", "value")
@@ -68,6 +70,30 @@ def _rows(path: Path, header: list[str], lines: list[tuple[int, list[str]]]) -> 
     channel, quality = (columns.pop(name, None) if long else None for name in ("channel", "quality"))
     file = np.full(len(lines), str(path), object)
     return Rows(asset, time, columns, file, np.array([n for n, _ in lines], np.int64), channel, quality)
+
+
+def read_repairs(path: str | Path, contract: Contract) -> dict[str, np.ndarray]:
+    """Asset -> the ticks at which it begins another life, int64 [life], from a CSV with the columns `asset` and `time`: when a repair or
+    replacement that makes it as good as new was known.
+    """
+    path = Path(path)
+    lines = list(_lines(path))
+    header = [plain(c) for c in lines[0][1]] if lines else []
+    if missing := [c for c in ("asset", "time") if c not in header]:
+        raise _error(path, [f"column {c!r} is not in the header -> name the columns asset and time" for c in missing])
+    at = [header.index(c) for c in ("asset", "time")]
+    cells = [[row[i] if i < len(row) else "" for i in at] for _, row in lines[1:]]
+    asset, time = (np.array([c[i] for c in cells], object) for i in (0, 1))
+    known, lost = durations(time) if contract.clock == "life" else times(time)
+    lost = lost if contract.clock == "life" else lost | (known == NEVER)
+    wrong = [
+        f"row {lines[i + 1][0]}, {time[i]!r} is not a time{' with a zone, such as 2026-11-30T14:05:00Z' if contract.clock == 'calendar' else ''} -> correct it"
+        for i in np.flatnonzero(lost)
+    ]
+    if wrong:
+        raise _error(path, wrong)
+    who = names(asset)
+    return {str(a): next_life(contract, known[who == a]) for a in dict.fromkeys(who.tolist())}
 
 
 def count_lines(path: str | Path) -> int:

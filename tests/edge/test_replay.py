@@ -1,9 +1,11 @@
 """Replay: one batch, each asset alone, row after row, and the model offline all say the same."""
 
 import copy
+import dataclasses
 import itertools
 
 import numpy as np
+import polars as pl
 import pytest
 
 from pmx.align import Aligner, align
@@ -170,3 +172,28 @@ def test_an_asset_that_pauses_is_not_moved_by_the_others(played):
         taken[i] += 1
     for i in (0, 1):
         assert found[i] == played.outputs["rul"][i][: taken[i]].tolist()
+
+
+def test_an_asset_begins_anew_where_it_is_told_and_like_one_that_was_never_seen(played, rows):
+    asset = played.assets[2]
+    tick = played.tick[2]
+    at = int(tick[len(tick) // 2])
+    again = replay(small_fleet().bundle, rows, anew={asset: np.array([at])})
+    before, behind = tick < at, tick >= at
+    old, new = played.outputs["rul"][2], again.outputs["rul"][2]
+    assert (old[before] == new[before]).all() and (old[behind] != new[behind]).any()
+    others = [i for i in range(len(played.assets)) if i != 2]
+    assert all(played.outputs["rul"][i].tobytes() == again.outputs["rul"][i].tobytes() for i in others)
+    ticks = align(small_fleet().history.contract, Checker(small_fleet().history.contract).check(rows.take(rows.asset == asset)))
+    cut = dataclasses.replace(ticks, start=np.array([at]), values=[ticks.values[0][at - int(ticks.start[0]) :]])
+    assert replay_ticks(small_fleet().bundle, cut).outputs["rul"][0].tobytes() == new[behind].tobytes()
+
+
+def test_both_paths_begin_anew_at_the_same_tick(rows):
+    fleet = small_fleet()
+    asset = fleet.ticks["asset"][0]
+    middle = fleet.ticks.filter(pl.col("asset") == asset)["tick"].to_list()[20]
+    lived = fleet.ticks.with_columns(life=((pl.col("asset") == asset) & (pl.col("tick") >= middle)).cast(pl.Int64))
+    again = replay(fleet.bundle, rows, anew={asset: np.array([middle])})
+    assert (np.concatenate(again.outputs["rul"]) == fleet.fitted.verdict(lived)).all()
+    assert (fleet.fitted.verdict(lived) != fleet.fitted.verdict(fleet.ticks)).any()

@@ -5,7 +5,7 @@ import csv
 import pytest
 
 from pmx.contract import Channel, Contract, DataError
-from pmx.edge.table import read_csv, replacing, write_quarantine
+from pmx.edge.table import read_csv, read_repairs, replacing, write_quarantine
 from pmx.judge import Checker
 
 CONTRACT = Contract((Channel("load", unit="kW", low=0.0), Channel("speed", unit="1/s")), "h", "life")
@@ -86,3 +86,20 @@ def test_a_write_that_fails_leaves_the_older_file(tmp_path):
         part.write_text("half")
         raise RuntimeError
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_repairs_are_read_as_the_ticks_at_which_lives_begin(tmp_path):
+    hours = Contract((), "h", "calendar")
+    text = "time;asset\n2026-01-01T10:00:00Z; P1 \n2026-01-01T10:30:00Z;P1\n2026-01-01T00:00:00Z;P2\n"
+    found = read_repairs(written(tmp_path, text.encode()), hours)
+    zero = 490_896  # hours from 1970 to 2026-01-01
+    assert {a: (t - zero).tolist() for a, t in found.items()} == {"P1": [11, 12], "P2": [1]}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("asset,when\nP1,1\n", "column 'time' is not in the header"), ("asset,time\nP1,1.0\nP2,soon\n", "row 3, 'soon' is not a time")],
+)
+def test_repairs_that_cannot_be_read_are_refused_by_row(tmp_path, text, words):
+    with pytest.raises(DataError, match=words):
+        read_repairs(written(tmp_path, text.encode()), Contract((), "h", "life"))

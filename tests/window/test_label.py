@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pmx.contract import Channel, Contract
-from pmx.window.label import Labels, enter_mid_life, label, pseudo_test
+from pmx.window.label import Labels, enter_mid_life, label, life_of, lives_anew, pseudo_test, with_lives
 
 LIFE = Contract((Channel("a", "-"),), "h", "life")
 
@@ -163,3 +163,19 @@ def test_after_a_failure_an_asset_is_being_repaired_for_one_horizon():
     assert tick[healthy[c]].tolist() == list(range(4, 55)), "an order from before the record tells of a repair all the same"
     half = label(own, events(("A", 10.0, "failure")), Contract((Channel("a", "-"),), "h", "life", tick=0.5))
     assert half.since[a][24] == 2.5 and tick[half.healthy(2.5)[a]].tolist()[14:15] == [26], "in the life unit"
+
+
+def test_a_life_begins_anew_behind_the_moment_at_which_its_end_was_known_not_at_the_end_itself():
+    told = events(("A", 2.0, "failure", 3.5), ("A", 6.0, "replacement"), ("A", 1.0, "inspection"), ("B", 9.0, "failure"))
+    assert {a: t.tolist() for a, t in lives_anew(told, LIFE).items()} == {"A": [5, 7], "B": [10]}
+    found = with_lives(ticks(A=8, B=3, C=2), told, LIFE)
+    assert found.columns == ["asset", "tick", "life"]
+    assert found["life"].to_list() == [0, 0, 0, 0, 1, 1, 2, 2, 0, 0, 0, 0, 0]
+    assert len(set(zip(found["asset"], found["life"], strict=True))) == len(set(life_of(found))) == 5
+
+
+def test_an_order_that_is_not_written_yet_changes_no_tick():
+    early, late = events(("A", 2.0, "failure", 2.0)), events(("A", 2.0, "failure", 6.0))
+    lives = [with_lives(ticks(A=8), told, LIFE)["life"].to_list() for told in (early, late)]
+    assert lives[0][:2] == lives[1][:2] == [0, 0] and lives[0][2] == 1
+    assert lives[1] == [0] * 6 + [1, 1]
