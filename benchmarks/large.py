@@ -4,7 +4,9 @@ A synthetic fleet of 14 channels as Parquet on disk, the recipe of `conf/feature
 process of its own, whose peak memory the system reports; `POLARS_MAX_THREADS` is 2 unless it is set. `--layout mixed` writes the rows
 in the order of time, so that assets alternate. The peer is what cannot be avoided: reading every file once with Polars.
 
-    python benchmarks/large.py [--ticks 1e8] [--assets 1000] [--layout sorted] [--folder FOLDER]
+Kernels alone unless `--judged` adds the quality of sensors.
+
+    python benchmarks/large.py [--ticks 1e8] [--assets 1000] [--layout sorted] [--folder FOLDER] [--judged]
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ def make(folder: Path, ticks: int, assets: int, layout: str) -> dict[str, Any]:
     return {"rows": each * assets, "bytes": sum(f.stat().st_size for f in folder.iterdir())}
 
 
-def features(folder: Path, out: Path, hop: int) -> dict[str, Any]:
+def features(folder: Path, out: Path, hop: int, judged: bool) -> dict[str, Any]:
     """The feature stage over what `make` wrote."""
     from pmx import config
     from pmx.contract import Channel, Contract
@@ -52,7 +54,8 @@ def features(folder: Path, out: Path, hop: int) -> dict[str, Any]:
     from pmx.progress import Progress
     from pmx.source import History
 
-    parts = config.build(config.compose("demo", ["model=lightgbm", "feature=history", "window=by_asset"]))
+    plain = [] if judged else ["feature.quality=null"]
+    parts = config.build(config.compose("demo", ["model=lightgbm", "feature=history", "window=by_asset", *plain]))
     files = sorted(folder.glob("*.parquet"))
     digest = hashlib.sha256("".join(map(sha256_of, files)).encode()).hexdigest()
     rows = pl.scan_parquet(files, row_index_name="row", include_file_paths="file").select("file", "row", "asset", "time", *CHANNELS)
@@ -93,7 +96,14 @@ def child(words: list[str], kill_at: tuple[Path, int] | None = None) -> tuple[di
 
 def bench(top: Path, given: argparse.Namespace) -> dict[str, Any]:
     raw, out = top / "raw", top / "features"
-    fleet = [f"--ticks={given.ticks:.0f}", f"--assets={given.assets}", f"--layout={given.layout}", f"--folder={top}", f"--hop={given.hop}"]
+    fleet = [
+        f"--ticks={given.ticks:.0f}",
+        f"--assets={given.assets}",
+        f"--layout={given.layout}",
+        f"--folder={top}",
+        f"--hop={given.hop}",
+        *["--judged"] * given.judged,
+    ]
     made, peak_make = child(["--step=make", *fleet])
     print(f"{made['rows']:,} rows of {len(CHANNELS)} channels, {made['bytes'] / 1e9:.1f} GB, written with {peak_make:.2f} GB of memory")
     begin = time.perf_counter()
@@ -105,6 +115,8 @@ def bench(top: Path, given: argparse.Namespace) -> dict[str, Any]:
     print(f"killed after {len(before)} partitions, {already:,} rows; peak memory {peak_killed:.2f} GB")
     resumed, peak = child(["--step=features", *fleet])
     kept = all(f.stat().st_mtime_ns == when for f, when in before.items()) and resumed["cached"] == len(before)
+    if resumed["readings"] == already:
+        raise SystemExit("all of it was computed before the kill: nothing to time -> more ticks")
     rate = (resumed["readings"] - already) / resumed["seconds"]
     print(f"resumed: {resumed['cached']} of {resumed['partitions']} partitions kept; {rate:,.0f} rows a second; peak memory {peak:.2f} GB")
     warm, peak_warm = child(["--step=features", *fleet])
@@ -115,6 +127,7 @@ def bench(top: Path, given: argparse.Namespace) -> dict[str, Any]:
         "ticks": made["rows"],
         "assets": given.assets,
         "hop": given.hop,
+        "sensors_judged": given.judged,
         "polars_threads": int(os.environ["POLARS_MAX_THREADS"]),
         "feature_rows": resumed["rows"],
         "feature_bytes": resumed["bytes"],
@@ -137,13 +150,16 @@ def main() -> None:
     parser.add_argument("--kill-after", type=int, default=2, help="partitions that are done when the first run is killed")
     parser.add_argument("--folder", type=Path, help="a folder for the files, which are removed at the end (that of temporary files)")
     parser.add_argument("--step", choices=["make", "features"], help=argparse.SUPPRESS)
+    parser.add_argument("--judged", action="store_true", help="judge the quality of every channel too, as conf/feature/history.yaml does")
     given = parser.parse_args()
     os.environ.setdefault("POLARS_MAX_THREADS", "2")
     if given.step == "make":
         print(json.dumps(make(given.folder / "raw", int(given.ticks), given.assets, given.layout)))
     elif given.step == "features":
-        print(json.dumps(features(given.folder / "raw", given.folder / "features", given.hop)))
+        print(json.dumps(features(given.folder / "raw", given.folder / "features", given.hop, given.judged)))
     else:
+        if given.folder:
+            given.folder.mkdir(parents=True, exist_ok=True)
         top = Path(tempfile.mkdtemp(prefix="large_", dir=given.folder))
         try:
             print(json.dumps(bench(top, given)))
