@@ -44,7 +44,7 @@ def measure(name: str, words: list[str]) -> dict[str, Any]:
     run = some.select((pl.col("tick") - pl.col("tick").min().over("asset")).cast(pl.Float64)).to_series().to_numpy()
     model.fit(features.table(some), run, some["asset"].to_numpy())
     fitted = Fitted("lightgbm", features, Scoped(model), cap=float(np.max(run)) + 1.0)
-    protocol = Protocol(cap=fitted.cap, horizon=30.0, lead=10.0)
+    protocol = Protocol(cap=fitted.cap, horizon=fitted.cap / 2, lead=0.0)
     planted = fixtures(shown, contract, features.rows)
     found = compare_features(fitted, Policy("rul", "below", 30.0, 40.0, 3, 5), protocol, shown, planted)
     return {
