@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -17,6 +17,9 @@ from pmx.source import Admitted, History, Source
 from pmx.source.admit import admit
 from pmx.source.ticks import to_ticks
 from pmx.window.label import ENDS
+
+if TYPE_CHECKING:
+    from pmx.feature.store import Stored
 
 
 def _source(name: str, overrides: list[str]) -> tuple[Source, Any]:
@@ -194,8 +197,6 @@ def features_data(
         hop: ticks between two feature rows of an asset.
         fresh: compute all of it anew.
     """
-    import resource
-
     from pmx.feature.sample import fit_on_sample
     from pmx.feature.store import FeatureStore
     from pmx.progress import Progress
@@ -208,17 +209,24 @@ def features_data(
         history = parts.source.load()
         window.suits(history.contract)
         stored = store.build(history, lambda found: fit_on_sample(features, history, found, window, on_error), progress, fresh)
+    return _features_told(stored, store.folder, history.name, hop)
+
+
+def _features_told(stored: Stored, store: Path, name: str, hop: int) -> dict[str, Any]:
+    """What was computed, to the screen and as plain data."""
+    import resource
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     rate = stored.readings / stored.seconds
     print(
-        f"{history.name}: {stored.rows:,} feature rows of {len(stored.names)} features, every {hop} ticks, from {stored.readings:,} readings"
+        f"{name}: {stored.rows:,} feature rows of {len(stored.names)} features, every {hop} ticks, from {stored.readings:,} readings"
         + (f" ({stored.refused:,} set apart)" if stored.refused else "")
     )
     print(
         f"  {stored.computed} of {stored.partitions} partitions computed, {stored.cached} were there; {stored.seconds:.1f} s, "
         f"{rate:,.0f} readings a second, peak memory {peak:.2f} GB, {stored.bytes / 1e6:,.1f} MB on disk"
     )
-    print(f"  {stored.folder}; to free the space, remove {store.folder}")
+    print(f"  {stored.folder}; to free the space, remove {store}")
     print(f'Next: polars.scan_parquet("{stored.folder}/*/part-*.parquet"); f<i> is the i-th of the names in manifest.json')
     return {
         "folder": str(stored.folder),

@@ -7,8 +7,8 @@ import polars as pl
 
 from pmx.contract import DataError
 from pmx.feature.features import FeatureSet
+from pmx.feature.large import Partition, tick_blocks
 from pmx.source import History
-from pmx.source.large import Partition, tick_blocks
 from pmx.window.split import Split
 
 SAMPLE = 1_000_000  # ticks that a normalisation is fitted on

@@ -22,9 +22,9 @@ import polars as pl
 from pmx.contract import Contract, DataError, UsageError
 from pmx.edge.table import replacing
 from pmx.feature.features import FeatureSet
+from pmx.feature.large import BATCH, TOGETHER, Partition, partitions, tick_blocks
 from pmx.feature.onward import Left, Onward
 from pmx.source import History
-from pmx.source.large import BATCH, TOGETHER, Partition, partitions, tick_blocks
 from pmx.window.label import with_lives
 
 Tell = Callable[[str, int, int], None]  # what, done, in all
@@ -62,10 +62,9 @@ def code_digest(*objects: object) -> str:
     import pmx.contract
     import pmx.reading
     import pmx.source.admit
-    import pmx.source.large
     import pmx.source.ticks
 
-    modules = (pmx.contract, pmx.reading, pmx.source.admit, pmx.source.large, pmx.source.ticks)
+    modules = (pmx.contract, pmx.reading, pmx.source.admit, pmx.source.ticks)
     own = {Path(str(m.__file__)) for m in modules} | set(Path(__file__).parent.glob("*.py"))
     files = sorted(own | {Path(inspect.getfile(type(o))) for o in objects}, key=lambda f: (f.name, str(f)))
     whole = hashlib.sha256("".join(f"{e} {importlib.metadata.version(e)}\n" for e in ENGINES).encode())

@@ -169,7 +169,7 @@ def test_a_second_process_is_refused(tmp_path: Path, recipe: FeatureSet, history
 
 
 def test_the_fit_on_all_training_ticks_is_that_of_a_run(recipe: FeatureSet, history: History) -> None:
-    from pmx.source.large import partitions
+    from pmx.feature.large import partitions
 
     ticks = to_ticks(admit(history.rows, history.contract).readings, history.contract)
     for window in (ByAsset(), ByTime()):
