@@ -3,14 +3,16 @@
     make bench BENCH=faults
 
 The bundle is learnt on three quarters of the pumps as in the demo (LightGBM alone). First, each fault is planted into healthy stretches of
-pumps that were not learnt from: a machine alarm that does not stand without the fault is one too many. Then it is planted into pumps that
-fail, 60 ticks before their failure, to see whether the failure is still caught in time. Readings out of their valid range are refused with
-their row, as the contract does.
+pumps that were not learnt from: a machine alarm that does not stand without the fault is one too many. Then the same with larger faults in
+the channels that move the verdict most, up to 1.25 horizons before the failure, where an alarm is still false. Then faults are planted into
+pumps that fail, 60 ticks before their failure, to see whether the failure is still caught in time. Values out of their valid range fare as
+the contract has it; a fault that it has named is counted apart.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import time
 
 import numpy as np
@@ -37,6 +39,9 @@ from pmx.source.synthetic import Synthetic
 from pmx.window.split import ByAsset
 
 SEEDS, BEFORE = 20, 60  # ticks before its failure that a failing pump's sensor goes wrong
+SEED = int(os.environ.get("PMX_BENCH_SEED", "2"))  # 0 and 1 were looked at when the rules were set
+LARGE, LEANING = 40.0, 2  # deviations of scatter; channels
+NEAR = 1.25  # horizons before the failure: closer to the limit than the error of a verdict, any other number raises the alarm early
 PROTOCOL = Protocol(cap=480, horizon=240, lead=24)
 KERNELS = [
     Age(), TrailingMean(10), TrailingMean(30), Deviation(30), Slope(15), LongDifference(10, lag=50), Drift(first=10, window=10),
@@ -73,7 +78,7 @@ def recall(bundle: Bundle, ticks: Ticks, failed: dict[str, float]) -> tuple[dict
         return Ticks([ticks.assets[i] for i in at], ticks.start[at], values), [failed[ticks.assets[i]] for i in at]
 
     clean = caught(bundle, *some([ticks.values[i] for i in long], long))
-    trials = list(plan(contract, list(KINDS), SEEDS))
+    trials = list(plan(contract, list(KINDS), SEEDS, SEED))
     at = [long[n % len(long)] for n in range(len(trials))]
     values = [ticks.values[i] for i in at]
     planted = [inject(v, contract, k, c, len(v) - BEFORE, o, s) for v, (k, c, o, s) in zip(values, trials, strict=True)]
@@ -82,18 +87,40 @@ def recall(bundle: Bundle, ticks: Ticks, failed: dict[str, float]) -> tuple[dict
     return {kind: float(found[kinds == kind].mean()) for kind in KINDS}, float(clean.mean())
 
 
-def measured(quality: Quality | None) -> dict[str, object]:
+def before(ticks: Ticks, failed: dict[str, float], horizons: float, hours: float) -> Ticks:
+    """The readings of pumps until so many horizons before their failure; of those that did not fail nobody knows how healthy they are."""
+    known = [i for i, a in enumerate(ticks.assets) if a in failed]
+    ends = [max(0, int(failed[ticks.assets[i]] - ticks.start[i]) - int(horizons * PROTOCOL.horizon / hours)) for i in known]
+    return Ticks([ticks.assets[i] for i in known], ticks.start[known], [ticks.values[i][:e] for i, e in zip(known, ends, strict=True)])
+
+
+def leaning(bundle: Bundle, ticks: Ticks) -> list[str]:
+    """The `LEANING` channels that move the verdict most when they are off by `LARGE`, up or down."""
+    contract, moved = bundle.spec.contract, {}
+    clean = replay_ticks(bundle, ticks).outputs["rul"]
+    for channel in (c.name for c in contract.channels if c.role == "measurement"):
+        low = []
+        for size in (-LARGE, LARGE):
+            off = [inject(v, contract, "offset", channel, len(v) // 2, size=size) if len(v) > BEFORE else v for v in ticks.values]
+            said = replay_ticks(bundle, Ticks(ticks.assets, ticks.start, off)).outputs["rul"]
+            low.append(float(np.nanmean(np.concatenate(clean) - np.concatenate(said))))
+        moved[channel] = max(low)
+    return sorted(moved, key=lambda c: -moved[c])[:LEANING]
+
+
+def measured(quality: Quality | None, channels: list[str]) -> tuple[dict[str, object], list[str]]:
     begin = time.perf_counter()
     bundle, found, failed = learnt(quality)
-    tested = found.ticks.filter(pl.Series(found.division.test))
-    ticks = as_ticks(tested, bundle.spec.contract)
-    ahead = int(PROTOCOL.horizon / bundle.spec.contract.tick)
-    known = [i for i, a in enumerate(ticks.assets) if a in failed]  # of the others nobody knows how healthy they are
-    ends = [max(0, int(failed[ticks.assets[i]] - ticks.start[i]) - 2 * ahead) for i in known]
-    healthy = Ticks([ticks.assets[i] for i in known], ticks.start[known], [ticks.values[i][:e] for i, e in zip(known, ends, strict=True)])
-    trials = judge_faults(bundle, healthy, seeds=SEEDS)
+    hours = bundle.spec.contract.tick
+    ticks = as_ticks(found.ticks.filter(pl.Series(found.division.test)), bundle.spec.contract)
+    healthy, near = before(ticks, failed, 2, hours), before(ticks, failed, NEAR, hours)
+    channels = channels or leaning(bundle, near)
+    trials = judge_faults(bundle, healthy, seeds=SEEDS, seed=SEED)
+    hard = judge_faults(bundle, near, seeds=SEEDS, seed=SEED, channels=channels, size=LARGE)
     kept, clean = recall(bundle, ticks, failed)
     print(table_of(trials))
+    print(f"Near the limit, {LARGE:g} deviations, in the channels that move the verdict most ({', '.join(channels)})")
+    print(table_of(hard))
     print("failures caught beside each fault: " + ", ".join(f"{k} {v:.2f}" for k, v in kept.items()))
     played = replay_ticks(bundle, healthy)
     sensors = sum(line["kind"] == "sensor" for line in played.alarm_log())
@@ -103,20 +130,21 @@ def measured(quality: Quality | None) -> dict[str, object]:
     return {
         "trials": len(trials),
         "machine_alarms_caused": sum(t.caused for t in trials),
+        "machine_alarms_caused_near_the_limit": sum(t.caused for t in hard),
         "named_right": round(float(np.mean([t.named for t in trials])), 4),
-        "named_right_of_admitted": round(float(np.mean([t.named for t in trials if t.told != "refused"])), 4),
-        "refused_by_contract": sum(t.told == "refused" for t in trials),
+        "named_by_breach": round(float(np.mean([t.told == "breach" for t in trials])), 4),
+        "named_right_of_others": round(float(np.mean([t.named for t in trials if t.told != "breach"])), 4),
         "recall": round(float(np.mean(list(kept.values()))), 4),
         "recall_clean": round(clean, 4),
         "sensor_alarms_without_fault": sensors,
-    }
+    }, channels
 
 
 def main() -> None:
     print("Every reading is believed (feature.quality=null)")
-    believed = measured(None)
+    believed, channels = measured(None, [])
     print("Readings are judged (feature=history)")
-    print(json.dumps({"judged": measured(Quality()), "believed": believed}))
+    print(json.dumps({"judged": measured(Quality(), channels)[0], "believed": believed}))
 
 
 if __name__ == "__main__":

@@ -222,9 +222,10 @@ def _features_told(stored: Stored, store: Path, name: str, hop: int) -> dict[str
         f"{name}: {stored.rows:,} feature rows of {len(stored.names)} features, every {hop} ticks, from {stored.readings:,} readings"
         + (f" ({stored.refused:,} set apart)" if stored.refused else "")
     )
+    speed = f"{stored.seconds:.1f} s, {rate:,.0f} readings a second, " if stored.computed else ""
     print(
-        f"  {stored.computed} of {stored.partitions} partitions computed, {stored.cached} were there; {stored.seconds:.1f} s, "
-        f"{rate:,.0f} readings a second, peak memory {peak:.2f} GB, {stored.bytes / 1e6:,.1f} MB on disk"
+        f"  {stored.computed} of {stored.partitions} partitions computed, {stored.cached} were there; {speed}"
+        f"peak memory {peak:.2f} GB, {stored.bytes / 1e6:,.1f} MB on disk"
     )
     print(f"  {stored.folder}; to free the space, remove {store}")
     print(f'Next: polars.scan_parquet("{stored.folder}/*/part-*.parquet"); f<i> is the i-th of the names in manifest.json')

@@ -25,6 +25,7 @@ class Habit:
         returned: least count of returns to the very same extreme in `LONGEST` ticks that means saturation.
         jump: the step from tick to tick that one in two hundred exceeds.
         jumps: least count of larger steps in `MIDDLE` ticks that is noise.
+        leaps: least count of larger steps in `LONG` ticks that are spikes where they are not noise.
         low, high: scores beyond these were not seen.
         weight: of the other channels' scores in a channel's estimate, [channel from, channel to].
         stray: how much further a channel strays from its estimate per unit of the estimate, relative to where that is 0.
@@ -37,6 +38,7 @@ class Habit:
     returned: np.ndarray
     jump: np.ndarray
     jumps: np.ndarray
+    leaps: np.ndarray
     low: np.ndarray
     high: np.ndarray
     weight: np.ndarray
@@ -55,7 +57,8 @@ class Habit:
         every = {name: np.concatenate([s[name] for s in seen]) for name in seen[0]}
         z = every["z"]
         jump = _per_channel(lambda v: float(np.quantile(v, 0.995)), every["step"], np.inf)
-        large = np.concatenate([_rolling((s["step"] > jump).astype(np.float64), MIDDLE) for s in seen])
+        large = [(s["step"] > jump).astype(np.float64) for s in seen]
+        jumps, leaps = (np.concatenate([_rolling(v, rows) for v in large]) for rows in (MIDDLE, LONG))
         low, high = _per_channel(np.min, z, -np.inf), _per_channel(np.max, z, np.inf)
         with np.errstate(invalid="ignore"):
             room = np.nan_to_num(0.05 * (high - low))
@@ -64,7 +67,8 @@ class Habit:
             np.stack([_beyond(every["repeated6"], REPEATS, 2, 3), _beyond(every["repeated24"], LONG, 3, 8)]),
             _beyond(every["returned48"], LONGEST // 2, 2, 2),
             jump,
-            _beyond(large, MIDDLE, 1, 7),
+            _beyond(jumps, MIDDLE, 1, 7),
+            np.maximum(leaps.max(0, initial=0) + 1, 4),
             low - room,
             high + room,
             *_estimates([s["z"] for s in seen], low - room, high + room, margin),

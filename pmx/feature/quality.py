@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from functools import reduce
 
 import numpy as np
 import onnxruntime
@@ -19,21 +18,22 @@ from spox import Tensor, Var, argument, build
 
 from pmx.contract import QUALITY, Contract, UsageError, within
 from pmx.edge.step import session
+from pmx.feature.elsewhere import Elsewhere
 from pmx.feature.habit import LONG, LONGEST, MEAN, MIDDLE, REPEATS, SHORT, Habit
 from pmx.feature.regime import RegimeScore
-from pmx.feature.trail import Step, Trail, Whole, late, moved
+from pmx.feature.trail import Step, Trail, Whole, beside, moved, number
 from pmx.feature.view import const, cut, round32
-from pmx.unit import FAMILIES, SAME
 from pmx.window.label import lives_in
 
 FEW = 3  # ticks that a suspicion lasts before it must have a name
+LASTING = 6  # of the last `LONG` ticks that a channel drifted, after which it is not trusted again at once
 FIT_ROWS = 200_000  # ticks that are looked at to fit: whole assets, then the head of one
-BLOCK = 50_000  # ticks that go through the graph at once
-REACH = 192  # ticks before a block that its first state may hang on: extremes, returns to them, the mean or the spikes after that
-ALL_PAIRS = 16  # with more channels than that, only those of one unit are thought to be swapped
-MOST_PAIRS = 256
-STRANGE = 1.5  # deviations from normal that each of two swapped channels shows at least
-LIKE = 2.0  # units whose ratio lies within this factor cannot be told apart from a machine that changes
+BLOCK = 16_384  # ticks that go through the graph at once
+HELD = 16  # ticks back to the last reading that a step is measured from
+REACH = 192  # ticks before a block that its first state may hang on: a value held, returns to it, the mean or the spikes after that
+COUNTED = ("missing4", "missing24", "repeated6", "repeated24", "returned48")
+RANKED = ("spikes", "noise", "drift", "unit change", "swapped", "stuck", "saturation", "dropout")  # a later one is said first
+BARELY = float(np.nextafter(1.0, 2.0))
 
 
 class Quality:
@@ -61,10 +61,11 @@ class Quality:
     contract_: Contract
     normalise_: RegimeScore
     habit_: Habit
+    elsewhere_: Elsewhere
     start_: np.ndarray  # memory before the first tick, float64 [slots]
     _graphs: dict[int, bytes]  # over whole histories, by the number of an asset's own constants
 
-    def __init__(self, states: Sequence[str] = QUALITY[1:], margin: float = 1.15, least_worth: float = 0.25) -> None:
+    def __init__(self, states: Sequence[str] = QUALITY[1:], margin: float = 1.25, least_worth: float = 0.25) -> None:
         unknown = [str(s) for s in states if s not in QUALITY[1:]]
         if unknown:
             raise UsageError(f"feature.quality.states: {', '.join(unknown)} -> choose from {', '.join(QUALITY[1:])}")
@@ -77,7 +78,8 @@ class Quality:
         fitted = copy.copy(self)
         fitted.contract_, fitted.normalise_ = contract, normalise
         fitted.habit_ = Habit.of(fitted._through(_some(ticks), session(fitted._offline(fitted._counts))), self.margin)
-        trail = Step(argument(Tensor(np.float64, ("asset", "slots"))), argument(Tensor(np.int64, ("asset",))))
+        fitted.elsewhere_ = Elsewhere.of(contract, normalise, fitted.habit_, self.states)
+        trail = Step(argument(Tensor(np.float64, ("asset", 1, "slots"))))
         window, own = argument(Tensor(np.float32, ("asset", 1, len(contract.names)))), argument(Tensor(np.float64, ("asset", "own")))
         fitted._judged(window, own, trail)  # to learn how much it remembers
         fitted.start_ = trail.start
@@ -105,16 +107,18 @@ class Quality:
             memory: float64 [asset, slots], at first `start_`.
             fresh: how many of the rows are new, int64 [asset].
         """
-        trail, newest = Step(memory, fresh, hop), op.const([0])
-        if hop > 1:
-            rows = moved(rows, op.sub(op.const(hop), fresh), hop)
-            newest = op.max([op.sub(fresh, op.const([1])), op.const([0])])
-        said = self._judged(rows, own, trail)
-        state, present = said["state"], op.cast(said["present"], to=np.int64)
-        if hop > 1:
-            state, present = moved(state, newest, 1), moved(present, newest, 1)
-        present = op.greater(op.squeeze(present, op.const([1, 2])), op.const(0))
-        return op.squeeze(state, op.const([1])), said["scores"], present, trail.memory
+        rows, memory = moved(rows, op.sub(op.const(hop), fresh), hop) if hop > 1 else rows, op.unsqueeze(memory, op.const([1]))
+        said: dict[str, Var] = {}
+        scores = []
+        for i in range(hop):
+            trail = Step(memory)
+            now = self._judged(cut(rows, i, i + 1, 1) if hop > 1 else rows, own, trail)
+            new = op.greater(op.unsqueeze(fresh, op.const([1, 2])), op.const(i))
+            memory = op.where(new, trail.memory, memory)
+            scores.append(now["scores"])
+            said = {name: op.where(new, now[name], said[name]) if said else now[name] for name in ("state", "present")}
+        z = op.concat(scores, axis=1) if hop > 1 else scores[0]
+        return op.squeeze(said["state"], op.const([1])), z, op.squeeze(said["present"], op.const([1, 2])), op.squeeze(memory, op.const([1]))
 
     def table(self, ticks: pl.DataFrame) -> tuple[np.ndarray, pl.DataFrame]:
         """The same of whole histories: states int64 [row, channel of the contract], and `asset` with one Float64 column of scores per
@@ -156,138 +160,115 @@ class Quality:
 
     # ---- the nodes of both paths: all of [asset, time, channel]
 
+    def _odd(self, window: Var, own: Var, trail: Trail) -> tuple[dict[str, Var], list[tuple[Var, int, int]]]:
+        """Readings, scores and what is odd about them; and the flags that the first thresholds are set on, in the order of `COUNTED`."""
+        n, k = len(self.contract_.names), len(self.normalise_.channels_)
+        at = op.const(_places(self.contract_.names, self.normalise_.channels_))
+        gone, raw = op.isnan(window), op.cast(op.gather(window, at, axis=2), to=np.float64)
+        z = self.normalise_.nodes(window, self.contract_, own)
+        there = _any_of(op.not_(op.gather(gone, at, axis=2)))
+        before, z_before = beside(trail.held(op.concat([raw, z], axis=2), HELD, 2 * k), [k, k])
+        repeats = op.equal(raw, before)
+        # the end of a range: a value that was repeated, left, and met again
+        met = op.equal(raw, trail.held(op.where(repeats, raw, const(np.nan)), LONGEST, k))
+        odd = {"raw": raw, "z": z, "gone": gone, "step": op.abs(op.sub(z, z_before)), "there": there}
+        missing = op.and_(gone, there)
+        flags = [(missing, SHORT, n), (missing, LONG, n), (repeats, REPEATS, k), (repeats, LONG, k)]
+        return odd, [*flags, (op.and_(met, op.not_(repeats)), LONGEST, k)]
+
     def _counts(self, window: Var, own: Var, trail: Trail) -> dict[str, Var]:
         """What the thresholds are set on: scores, steps and counts of oddities, float64."""
-        n, k = len(self.contract_.names), len(self.normalise_.channels_)
-        x = op.cast(op.gather(window, op.const(_places(self.contract_.names, self.normalise_.channels_)), axis=2), to=np.float64)
-        z = self.normalise_.nodes(window, self.contract_, own)
-        there = _any_of(op.not_(op.isnan(x)))
-        missing = _number(op.and_(op.isnan(window), there))
-        repeats = op.equal(x, trail.before(_filled(x, trail, k), np.nan, k))
-        # both ends at once: the readings and, with the sign turned, the readings again
-        both = op.concat([x, op.neg(x)], axis=2)
-        extreme = trail.before(trail.most(op.where(op.isnan(both), const(-np.inf), both), LONG - 1, 2 * k), -np.inf, 2 * k)
-        tied = op.equal(both, extreme)
-        returns = op.and_(op.or_(cut(tied, 0, k, 2), cut(tied, k, 2 * k, 2)), op.not_(repeats))
-        return {
-            "missing4": trail.count(missing, SHORT, n),
-            "missing24": trail.count(missing, LONG, n),
-            "repeated6": trail.count(_number(repeats), REPEATS, k),
-            "repeated24": trail.count(_number(repeats), LONG, k),
-            "returned48": trail.count(_number(returns), LONGEST, k),
-            "step": op.abs(op.sub(z, trail.before(_filled(z, trail, k), np.nan, k))),
-            "z": z,
-        }
+        odd, flags = self._odd(window, own, trail)
+        return {"z": odd["z"], "step": odd["step"]} | dict(zip(COUNTED, beside(trail.counts(flags), [c for *_, c in flags]), strict=True))
 
     def _judged(self, window: Var, own: Var, trail: Trail) -> dict[str, Var]:
         """`state` int64 of the contract's channels, `scores` float64 with faulty ones replaced, `present` bool [asset, time, 1]."""
-        h, k, at = self.habit_, len(self.normalise_.channels_), self._counts(window, own, trail)
-        z = at["z"]
-        known = op.not_(op.isnan(z))
-        lost = op.or_(_reached(at["missing4"], h.missing[0]), _reached(at["missing24"], h.missing[1]))
-        found = {
-            "dropout": op.gather(lost, op.const(_places(self.contract_.names, self.normalise_.channels_)), axis=2),
-            "stuck": op.or_(_reached(at["repeated6"], h.repeated[0]), _reached(at["repeated24"], h.repeated[1])),
-            "saturation": _reached(at["returned48"], h.returned),
-            "noise": _reached(trail.count(_number(op.greater(at["step"], const(h.jump))), MIDDLE, k), h.jumps),
-        }
-        now = self._elsewhere(window, z, own)
-        # a value that repeats and that was left and met again before is an end of the range
-        again = op.and_(found["stuck"], _reached(at["returned48"], h.returned - 1))
-        found["saturation"] = op.or_(found["saturation"], again)
-        for name, seen in now.items():
-            found[name] = _reached(trail.count(_number(seen), FEW, k), np.full(k, 2.0))
-        gross = [*(found[s] for s in ("stuck", "saturation", "noise")), *now.values()]
-        names = ["stuck", "saturation", "noise", *now]
-        masked = reduce(op.or_, [g for g, s in zip(gross, names, strict=True) if s in self.states], op.not_(known))
-        apart, held = self._apart(z, masked, there=_any_of(known), trail=trail)
-        found |= apart
-        out = reduce(op.or_, [v for s, v in (("drift", apart["drift"]), ("spikes", held)) if s in self.states], masked)
-        filled = op.and_(out, op.or_(known, found["dropout"])) if "dropout" in self.states else op.and_(out, known)
+        h, k = self.habit_, len(self.normalise_.channels_)
+        odd, flags = self._odd(window, own, trail)
+        z = odd["z"]
+        elsewhere, limits = (
+            self.elsewhere_.nodes(odd["raw"], z, self.normalise_.normal(window, self.contract_, own)[:2], h),
+            [*h.missing, *h.repeated, h.returned],
+        )
+        jump = op.greater(odd["step"], const(h.jump))
+        flags += [(jump, MIDDLE, k), (jump, LONG, k), (odd["there"], MEAN, 1), *((v, FEW, k) for v in elsewhere.values())]
+        limits += [h.jumps, h.leaps, np.full(1, float(MEAN)), *(np.full(k, 2.0) for _ in elsewhere)]
+        widths = [c for *_, c in flags]
+        counts = trail.counts(flags)
+        lost4, lost24, same6, same24, returned, noise, leaps, steady, *others = beside(_up(counts, np.concatenate(limits)), widths)
+        found, lost = dict(zip(elsewhere, others, strict=True)) | {"noise": noise}, op.max([lost4, lost24])
+        found["stuck"] = op.max([same6, same24])
+        # a value that repeats, and that was left and met again before, is an end of the range
+        again = _up(cut(counts, sum(widths[:4]), sum(widths[:5]), 2), h.returned - 1)
+        found["saturation"] = op.max([returned, op.mul(found["stuck"], again)])
+        unknown = op.isnan(z)
+        missing = number(unknown)
+        masked = op.max([missing, *(v for s, v in found.items() if s in self.states)])
+        found["dropout"] = op.gather(lost, op.const(_places(self.contract_.names, self.normalise_.channels_)), axis=2)
+        known = op.sub(const(1.0), missing)
+        drift, spikes, held = self._alone(z, masked, steady, trail)
+        found |= {"drift": drift, "spikes": op.max([spikes, leaps])}
+        out = op.max([masked, *(v for s, v in (("drift", drift), ("spikes", held)) if s in self.states)])
+        stands_in = op.max([known, found["dropout"]]) if "dropout" in self.states else known
         return {
-            "state": self._named(found, lost, op.not_(_any_of(op.not_(op.isnan(window))))),
-            "scores": self._replaced(z, out, filled),
-            "present": _any_of(known),
+            "state": self._named(found, lost, odd["gone"]),
+            "scores": self._replaced(z, out, op.mul(out, stands_in)),
+            "present": _any_of(op.not_(unknown)),
         }
 
-    def _elsewhere(self, window: Var, z: Var, own: Var) -> dict[str, Var]:
-        """Readings beyond their range that lie within it in another unit, or in another channel's place, bool."""
-        h, channels = self.habit_, self.normalise_.channels_
-        x = op.cast(op.gather(window, op.const(_places(self.contract_.names, channels)), axis=2), to=np.float64)
-        mean, scale, _ = self.normalise_.normal(window, self.contract_, own)
-        beyond = op.or_(op.less(z, const(h.low)), op.greater(z, const(h.high)))
-
-        def turned(value: Var, at: np.ndarray) -> tuple[Var, Var]:
-            """How far from normal these values would be, and whether that was seen in training."""
-            m, s = op.gather(mean, op.const(at), axis=-1), op.gather(scale, op.const(at), axis=-1)
-            score = op.div(op.sub(value, m), s)
-            inside = op.and_(op.greater_or_equal(score, const(h.low[at])), op.less_or_equal(score, const(h.high[at])))
-            return op.abs(score), op.and_(inside, op.not_(op.isinf(s)))
-
-        found, units, pairs = {}, _conversions(self.contract_, channels), _pairs(self.contract_, channels)
-        if len(units):
-            at = units[:, 0].astype(np.int64)
-            value = op.add(op.mul(op.gather(x, op.const(at), axis=2), const(units[:, 1])), const(units[:, 2]))
-            # where 0 is a usual reading, every reading divided by a thousand looks usual
-            telling = op.or_(op.const(units[:, 2] != 0), op.not_(turned(op.mul(value, const(0.0)), at)[1]))
-            seen = op.and_(op.and_(turned(value, at)[1], telling), op.gather(beyond, op.const(at), axis=2))
-            found["unit change"] = _gathered(seen, at[:, None], len(channels))
-        if len(pairs):
-            seen = reduce(op.or_, (op.gather(beyond, op.const(at), axis=2) for at in pairs.T))
-            for here, there in (pairs.T, pairs.T[::-1]):
-                now = op.abs(op.gather(z, op.const(here), axis=2))
-                then, inside = turned(op.gather(x, op.const(there), axis=2), here)
-                better = op.and_(inside, op.and_(op.greater(now, const(STRANGE)), op.less(then, now)))
-                seen = op.and_(seen, better)
-            found["swapped"] = _gathered(seen, pairs, len(channels))
-        return found
-
-    def _apart(self, z: Var, masked: Var, there: Var, trail: Trail) -> tuple[dict[str, Var], Var]:
-        """Channels in the states `drift` and `spikes`, and readings that must not count before their state is known, bool."""
+    def _alone(self, z: Var, masked: Var, steady: Var, trail: Trail) -> tuple[Var, Var, Var]:
+        """Channels in the states `drift` and `spikes`, and readings that must not count before their state is known, 0 or 1."""
         h, k = self.habit_, len(self.normalise_.channels_)
         filled = self._filled_in(z, masked)
-        distance, lone = _blamed(filled, masked, h, h.apart)
-        good = op.reduce_sum(_number(op.not_(masked)), op.const([2]), keepdims=1)
-        enough = op.greater_or_equal(op.mul(good, const(2.0)), const(float(k)))  # else nobody is left to hold a channel against
-        lone = op.and_(lone, enough)
-        mean = trail.mean8(op.max([op.min([filled, const(h.high)]), const(h.low)]), k)
-        steady = _reached(trail.count(_number(there), MEAN, 1), np.full(1, float(MEAN)))
-        trusted = op.const(h.worth >= self.least_worth)
-        gross = op.and_(masked, op.not_(op.isnan(z)))
-        now = op.and_(op.greater(distance, const(0.5)), enough)  # a mean that one spike has moved is no drift
-        drift = op.and_(op.and_(_blamed(mean, gross, h, h.apart8)[1], steady), op.and_(trusted, now))
-        lasting = _reached(trail.count(_number(lone), SHORT, k), np.full(k, float(FEW)))
+        room = (h.high - h.low) / 2  # what lies further out pulls the mean no more than this
+        mean = trail.mean(op.max([op.min([filled, const(h.high + room)]), const(h.low - room)]), MEAN, k)
+        enough = number(op.less_or_equal(op.reduce_sum(masked, op.const([2]), keepdims=1), const(k / 2)))
+        both = op.reshape(op.concat([filled, mean], axis=2), op.const([0, 0, 2, k]))
+        good = op.unsqueeze(op.mul(op.sub(const(1.0), masked), enough), op.const([2]))  # else nobody is left to hold a channel against
+        distance, blamed = _blamed(both, good, h)
+        now = op.gather(distance, op.const(0), axis=2)
+        lone, moved_off = (op.gather(blamed, op.const(i), axis=2) for i in (0, 1))
+        near = op.less(op.concat([now, trail.before(now, k)], axis=2), const(0.5))
+        near_now, near_before = beside(near, [k, k])
+        trusted = number(op.const(h.worth >= self.least_worth))
+        away = op.and_(moved_off, op.not_(near_now))  # a mean that one spike has moved is no drift
         # a spike rises from readings that were near what the others say; what creeps away does not
-        onset = op.and_(lone, op.less(trail.before(distance, 0.0, k), const(0.5)))
-        spikes = op.and_(_reached(trail.count(_number(onset), LONG, k), np.full(k, 2.0)), op.not_(lasting))
-        passing = op.not_(lasting) if "drift" not in self.states else op.or_(op.not_(lasting), trusted)
-        return {"drift": drift, "spikes": spikes}, op.and_(lone, passing)
+        counts = trail.counts([(lone, SHORT, k), (op.and_(lone, near_before), LONG, k), (away, LONG, k)])
+        lasting, often, lately = beside(_up(counts, np.repeat([float(FEW), 2.0, float(LASTING)], k)), [k] * 3)
+        drift = op.mul(op.mul(op.max([number(away), lately]), steady), trusted)
+        passing = op.sub(const(1.0), lasting)
+        spikes = op.mul(often, passing)
+        return drift, spikes, op.mul(number(lone), op.max([passing, trusted]) if "drift" in self.states else passing)
 
     def _filled_in(self, z: Var, masked: Var) -> Var:
         """Scores with the masked ones estimated from the others; two rounds, so that two that are masked inform one another."""
-        value = op.where(masked, const(0.0), z)
+        absent = op.greater(masked, const(0.0))
+        value = op.where(absent, const(0.0), z)
         for _ in range(2):
-            value = op.where(masked, op.matmul(value, const(self.habit_.weight)), value)
+            value = op.where(absent, op.matmul(value, const(self.habit_.weight)), value)
         return value
 
     def _replaced(self, z: Var, out: Var, filled: Var) -> Var:
         """Scores with those in `filled` estimated where at least half of the channels are good, and missing elsewhere."""
-        good = op.reduce_sum(_number(op.not_(out)), op.const([2]), keepdims=1)
-        enough = op.greater_or_equal(op.mul(good, const(2.0)), const(float(len(self.normalise_.channels_))))
+        enough = op.less_or_equal(op.reduce_sum(out, op.const([2]), keepdims=1), const(len(self.normalise_.channels_) / 2))
         clip = const(self.normalise_.clip)
         estimate = round32(op.max([op.min([self._filled_in(z, out), clip]), op.neg(clip)]))
-        return op.where(filled, op.where(enough, estimate, const(np.nan)), z)
+        return op.where(op.greater(filled, const(0.0)), op.where(enough, estimate, const(np.nan)), z)
 
-    def _named(self, found: dict[str, Var], lost: Var, silent: Var) -> Var:
+    def _named(self, found: dict[str, Var], lost: Var, gone: Var) -> Var:
         """The state of every channel of the contract, int64; what says most of a fault's cause goes before what it looks like."""
-        state = op.mul(op.cast(found["stuck"], to=np.int64), op.const(0))
-        for name in ("spikes", "noise", "drift", "unit change", "swapped", "stuck", "saturation", "dropout"):
-            if name in found and name in self.states:
-                state = op.where(found[name], op.const(QUALITY.index(name)), state)
-        blank = op.where(lost, op.const(QUALITY.index("dropout") if "dropout" in self.states else 0), op.const(0))
-        channels = self.normalise_.channels_
-        order = [channels.index(n) if n in channels else len(channels) + i for i, n in enumerate(self.contract_.names)]
-        return op.where(silent, op.const(0), op.gather(op.concat([state, blank], axis=2), op.const(np.array(order)), axis=2))
+        names, channels = self.contract_.names, self.normalise_.channels_
+        k, order = len(channels), [s for s in RANKED if s in found and s in self.states]
+        place = _places(names, channels)
+        every = np.zeros((k, len(names)))
+        every[np.arange(k), place] = 1.0
+        # settings and channels that never varied can only drop out
+        rest = np.where(np.isin(np.arange(len(names)), place), 0.0, float(RANKED.index("dropout") + 1 if "dropout" in self.states else 0))
+        ranked = np.repeat([float(RANKED.index(s) + 1) for s in order], k)
+        stacked = op.reshape(op.mul(op.concat([found[s] for s in order], axis=2), const(ranked)), op.const([0, 0, len(order), k]))
+        rank = op.matmul(op.reduce_max(stacked, op.const([2]), keepdims=0), const(every))
+        rank = op.mul(op.add(rank, op.mul(lost, const(rest))), number(_any_of(op.not_(gone))))
+        return op.gather(op.const(np.array([0, *(QUALITY.index(s) for s in RANKED)])), op.cast(rank, to=np.int64), axis=0)
 
 
 def _some(ticks: pl.DataFrame) -> pl.DataFrame:
@@ -299,72 +280,33 @@ def _places(names: list[str], channels: list[str]) -> np.ndarray:
     return np.array([names.index(c) for c in channels])
 
 
-def _number(value: Var) -> Var:
-    return op.cast(value, to=np.float64)
-
-
 def _any_of(value: Var) -> Var:
     """Whether any channel has it, bool [asset, time, 1]."""
-    return op.greater(op.reduce_max(_number(value), op.const([2]), keepdims=1), const(0.0))
+    return op.cast(op.reduce_max(op.cast(value, to=np.int8), op.const([2]), keepdims=1), to=np.bool_)
 
 
-def _reached(count: Var, least: np.ndarray) -> Var:
-    return op.greater_or_equal(count, const(least))
+def _up(count: Var, least: np.ndarray) -> Var:
+    """1 where a count is reached, else 0."""
+    return number(op.greater_or_equal(count, const(least)))
 
 
-def _gathered(seen: Var, at: np.ndarray, channels: int) -> Var:
-    """Bool of candidates to bool of the channels that they are about; `at` int [candidate, channels of each]."""
-    belongs = np.zeros((len(at), channels))
-    for column in at.T:
-        belongs[np.arange(len(at)), column] = 1.0
-    return op.greater(op.matmul(_number(seen), const(belongs)), const(0.0))
-
-
-def _filled(x: Var, trail: Trail, channels: int) -> Var:
-    """Values with up to fifteen missing ones in a row repeated from before."""
-    for back in (1, 2, 4, 8):
-        x = op.where(op.isnan(x), late(trail.past(x, back + 1, np.nan, channels), back + 1, back), x)
-    return x
-
-
-def _blamed(value: Var, exempt: Var, habit: Habit, limit: np.ndarray) -> tuple[Var, Var]:
+def _blamed(value: Var, good: Var, habit: Habit) -> tuple[Var, Var]:
     """Distances from the estimates, 1 = never seen, and the channel that lies furthest beyond, where the others agree once it is
-    estimated, bool.
+    estimated, bool; both [asset, time, newest and mean, channel].
 
     The largest normalised residual names a single gross error (Handschin and others, Bad data analysis for power system state
     estimation, IEEE Trans. PAS 1975). The more the other channels depart from normal, the wider may a channel stray: wear shows on each
     machine in its own way.
     """
+    limit = np.stack([habit.apart, habit.apart8])
+    slope = np.where(np.isfinite(limit), limit * habit.stray, 0.0)
 
-    def distance(v: Var, none: Var) -> Var:
+    def distance(v: Var) -> tuple[Var, Var]:
         estimate = op.matmul(v, const(habit.weight))
-        usual = op.mul(op.add(op.mul(op.abs(estimate), const(habit.stray)), const(1.0)), const(limit))
-        return op.where(none, const(0.0), op.div(op.abs(op.sub(v, estimate)), usual))
+        usual = op.add(op.mul(op.abs(estimate), const(slope)), const(limit))
+        return op.mul(op.div(op.abs(op.sub(v, estimate)), usual), good), estimate
 
-    first = distance(value, exempt)
-    top = op.and_(op.equal(first, op.reduce_max(first, op.const([2]), keepdims=1)), op.greater(first, const(1.0)))
-    rest = distance(op.where(top, op.matmul(value, const(habit.weight)), value), op.or_(top, exempt))
-    return first, op.and_(top, op.less_or_equal(op.reduce_max(rest, op.const([2]), keepdims=1), const(1.0)))
-
-
-def _conversions(contract: Contract, channels: list[str]) -> np.ndarray:
-    """Other units that a reading may be in, float64 [candidate, 3]: channel, and a, b with a x + b in the channel's own unit."""
-    found = []
-    for i, name in enumerate(channels):
-        unit = next(c.unit for c in contract.channels if c.name == name)
-        unit = SAME.get(unit, unit)
-        family = next((f for f in FAMILIES if unit in f), {})
-        for other, (scale, offset) in family.items():
-            a, b = scale / family[unit][0], (offset - family[unit][1]) / family[unit][0]
-            if other != unit and (b or not 1 / LIKE <= a <= LIKE):
-                found.append((float(i), a, b))
-    return np.array(found).reshape(-1, 3)
-
-
-def _pairs(contract: Contract, channels: list[str]) -> np.ndarray:
-    """Pairs of channels that may be swapped, int [pair, 2]."""
-    unit = {c.name: c.unit for c in contract.channels}
-    every = [(i, j) for j in range(len(channels)) for i in range(j)]
-    if len(channels) > ALL_PAIRS:
-        every = [(i, j) for i, j in every if unit[channels[i]] == unit[channels[j]] not in ("", "-")]
-    return np.array(every[:MOST_PAIRS], np.int64).reshape(-1, 2)
+    first, estimate = distance(value)
+    top = op.greater_or_equal(first, op.max([op.reduce_max(first, op.const([3]), keepdims=1), const(BARELY)]))
+    rest, _ = distance(op.where(top, estimate, value))
+    return first, op.and_(top, op.less_or_equal(op.reduce_max(rest, op.const([3]), keepdims=1), const(1.0)))

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pmx.alarm.state import AlarmState, Policy, alarms, evidence
-from pmx.contract import IncompatibleError
+from pmx.alarm.state import AlarmState, Policy, SensorState, alarms, evidence
+from pmx.contract import QUALITY, IncompatibleError
 
 POLICY = Policy("rul", "below", raise_at=30.0, clear_at=40.0, k=2, n=3)
 VALUES = st.sampled_from([np.nan, 0.0, 29.0, 30.0, 31.0, 40.0, 41.0, 90.0])
@@ -104,3 +104,32 @@ def test_a_policy_that_makes_no_sense_is_refused(wrong):
     with pytest.raises(IncompatibleError, match="->"):
         Policy(**{**POLICY.to_json(), **wrong})
     assert Policy(**POLICY.to_json()) == POLICY
+
+
+QUALITIES = st.lists(st.lists(st.integers(0, len(QUALITY) - 1), min_size=6, max_size=6), min_size=1, max_size=15)
+
+
+@given(st.integers(1, 5).flatmap(lambda n: st.tuples(st.integers(1, n), st.just(n))), QUALITIES)
+def test_a_sensor_alarm_follows_from_its_own_channel_alone(kn, told):
+    """Two assets of three channels: each is counted as if there were no other."""
+    (k, n), quality = kn, np.array(told).reshape(-1, 2, 3)
+    state = SensorState(k, n, assets=2, channels=3)
+    together = np.array([state.step(np.array([0, 1]), q) for q in quality])
+    for asset in range(2):
+        for channel in range(3):
+            alone = alarms(Policy("quality", "above", 1.0, 1.0, k, n), [quality[:, asset, channel].astype(float)])[0]
+            assert together[:, asset, channel].tolist() == alone.tolist()
+
+
+@pytest.mark.parametrize("state", range(1, len(QUALITY)))
+def test_every_state_but_good_raises_a_sensor_alarm(state):
+    sensors = SensorState(k=2, n=3, assets=1, channels=2)
+    stands = [sensors.step(np.array([0]), np.array([[q, 0]]))[0].tolist() for q in (state, state, 0, 0)]
+    assert stands == [[False, False], [True, False], [True, False], [False, False]]
+
+
+def test_sensors_of_an_asset_that_is_not_stepped_stay_as_they_were():
+    sensors = SensorState(k=1, n=1, assets=2, channels=1)
+    assert sensors.step(np.array([1]), np.array([[2]])).tolist() == [[True]]
+    assert sensors.step(np.array([0]), np.array([[0]])).tolist() == [[False]]
+    assert sensors.step(np.array([0, 1]), np.array([[0], [0]])).tolist() == [[False], [False]]

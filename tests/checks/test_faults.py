@@ -1,5 +1,7 @@
 """Planted sensor faults: what is planted is what the kind says, nothing before it changes, and a bundle is judged by what it made of it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -60,17 +62,52 @@ def test_what_cannot_be_planted_is_refused_by_name(kind, channel, begin, other, 
         inject(readings(0), Contract((Channel("flow", "ml/h"),), "h", "life"), "unit change", "flow", 5)
 
 
-def test_a_row_out_of_range_is_missing_as_the_contract_has_it():
+def test_a_value_out_of_range_is_missing_and_the_breach_names_its_channel():
     values = readings(0)
     values[7, 0] = 501.0
-    kept, refused = admitted(values, CONTRACT)
-    assert np.flatnonzero(refused).tolist() == [7] and np.isnan(kept[7]).all() and (np.delete(kept, 7, 0) == np.delete(values, 7, 0)).all()
+    kept, broken = admitted(values, CONTRACT)
+    assert np.argwhere(broken).tolist() == [[7, 0]] and np.isnan(kept[7, 0])
+    assert (np.delete(kept, 7, 0) == np.delete(values, 7, 0)).all(), "the other ticks are as they were"
+
+
+def test_readings_within_their_range_pass_whatever_the_clock():
+    for contract in (CONTRACT, Contract(CONTRACT.channels, "h", "calendar", tick=6.0)):
+        values = readings(1)
+        values[3, 1] = np.nan
+        kept, broken = admitted(values, contract)
+        assert np.array_equal(kept, values, equal_nan=True) and not broken.any()
+
+
+@pytest.mark.parametrize("kind", ["spikes", "noise", "drift up", "drift down", "offset"])
+def test_a_departure_is_as_large_as_it_is_asked_to_be(kind):
+    values, off = readings(0), {}
+    for size in (10.0, 30.0):
+        off[size] = inject(values, CONTRACT, kind, "heat", 30, seed=3, size=size)[30:, 1] - values[30:, 1]
+    assert np.abs(off[10.0]).max() > 1 and np.allclose(off[30.0], 3 * off[10.0], atol=1e-3)
 
 
 def test_trials_take_each_kind_as_often_as_there_are_seeds():
     trials = list(plan(CONTRACT, list(KINDS), seeds=3))
     assert {k: sum(t[0] == k for t in trials) for k in KINDS} == dict.fromkeys(KINDS, 3)
     assert {t[1] for t in trials} <= {"flow", "heat"} and all(t[2] != t[1] for t in trials)
+
+
+def test_other_seeds_draw_other_trials_and_channels_can_be_named():
+    first, second = (list(plan(CONTRACT, list(KINDS), 20, seed)) for seed in (0, 1))
+    assert [t[:3] for t in first] != [t[:3] for t in second] and not {t[3] for t in first} & {t[3] for t in second}
+    assert {t[1] for t in plan(CONTRACT, list(KINDS), 5, channels=["heat"])} == {"heat"}
+
+
+def test_a_fault_that_leaves_the_range_is_named_by_the_breach(monkeypatch):
+    fleet = small_fleet()
+    values = [readings_of(fleet, asset) for asset in fleet.real.assets]
+    ticks = Ticks(list(fleet.real.assets), np.zeros(len(values), np.int64), values)
+    channel = next(c for c in fleet.history.contract.channels if c.role == "measurement" and c.high is not None)
+    far = replace(KINDS["offset"], plant=lambda x, sensor, rng: np.full(len(x), 2 * channel.high + 1))
+    monkeypatch.setitem(KINDS, "offset", far)
+    (trial,) = judge_faults(fleet.bundle, ticks, kinds=["offset"], seeds=1, lasting=20, channels=[channel.name])
+    assert trial.told == "breach" and trial.breached == 1.0 and not trial.named
+    assert table_of([trial]).splitlines()[1].split()[:5] == ["offset", "1", str(trial.caused), "0", "1"]
 
 
 def test_a_bundle_that_believes_everything_names_nothing():
