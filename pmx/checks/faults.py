@@ -15,7 +15,7 @@ import numpy as np
 
 from pmx.align import Ticker, Ticks
 from pmx.bundle import Bundle
-from pmx.contract import QUALITY, Contract, PmxError, Rows, UsageError
+from pmx.contract import QUALITY, Channel, Contract, PmxError, Rows, UsageError
 from pmx.edge.replay import Replayed, replay_ticks
 from pmx.edge.table import read_csv
 from pmx.judge import Checker
@@ -76,6 +76,12 @@ def _ramp(x: np.ndarray) -> np.ndarray:
     return np.arange(1, len(x) + 1) / RAMP
 
 
+def _spiky(x: np.ndarray, sensor: Sensor, rng: np.random.Generator) -> np.ndarray:
+    hit = rng.random(len(x)) < 0.125
+    hit[rng.integers(len(x))] = True  # a short fault without a spike would be none
+    return x + sensor.off * hit
+
+
 def _spoken(x: np.ndarray, sensor: Sensor, rng: np.random.Generator) -> np.ndarray:
     factors = other_units(sensor.unit)
     scale, offset = factors[int(rng.integers(len(factors)))]
@@ -88,7 +94,7 @@ KINDS: dict[str, Fault] = {
     "stuck": Fault("stuck", "repeats its last value", lambda x, s, rng: np.where(np.isnan(x), np.nan, s.before[-1])),
     "dead": Fault("stuck", "reads 0, or the low end of its range", lambda x, s, rng: np.full(len(x), s.low)),
     "saturation": Fault("saturation", "cuts off the upper half of its readings", lambda x, s, rng: np.minimum(x, np.nanmedian(x))),
-    "spikes": Fault("spikes", "jumps for a tick, one in eight", lambda x, s, rng: x + s.off * (rng.random(len(x)) < 0.125)),
+    "spikes": Fault("spikes", "jumps for a tick, one in eight", _spiky),
     "noise": Fault("noise", "scatters fifteen times as wide", lambda x, s, rng: x + s.off * rng.normal(size=len(x))),
     "drift up": Fault("drift", "climbs away", lambda x, s, rng: x + s.off * _ramp(x)),
     "drift down": Fault("drift", "sinks away", lambda x, s, rng: x - s.off * _ramp(x)),
@@ -143,14 +149,7 @@ def inject(
         >>> inject(readings, contract, "swapped", "flow", begin=3, other="heat").tolist()[2:]
         [[61.0, 20.0], [22.0, 63.0], [21.0, 60.0]]
     """
-    if kind not in KINDS or channel not in contract.names:
-        near = ", ".join(KINDS) if kind not in KINDS else ", ".join(contract.names)
-        raise UsageError(f"fault {kind!r} of channel {channel!r}: not known -> one of {near}")
-    i, c = contract.names.index(channel), next(c for c in contract.channels if c.name == channel)
-    if kind == "unit change" and not other_units(c.unit):
-        raise UsageError(f"fault 'unit change' of channel {channel}: {c.unit} has no relatives -> choose a channel in another unit")
-    if kind == "swapped" and (other == channel or other not in contract.names):
-        raise UsageError(f"fault 'swapped' of channel {channel}: other is {other!r} -> name another channel")
+    i, c = _befalls(contract, kind, channel, other)
     values = readings.astype(np.float64)
     before = values[:begin, i][~np.isnan(values[:begin, i])]
     if not 0 < begin < len(values) or not len(before):
@@ -164,6 +163,19 @@ def inject(
     if kind == "swapped":
         values[begin:, partner] = own
     return values.astype(np.float32)
+
+
+def _befalls(contract: Contract, kind: str, channel: str, other: str | None) -> tuple[int, Channel]:
+    """The channel that a fault befalls and its place; what cannot be planted is refused."""
+    if kind not in KINDS or channel not in contract.names:
+        near = ", ".join(KINDS) if kind not in KINDS else ", ".join(contract.names)
+        raise UsageError(f"fault {kind!r} of channel {channel!r}: not known -> one of {near}")
+    i, c = contract.names.index(channel), next(c for c in contract.channels if c.name == channel)
+    if kind == "unit change" and not other_units(c.unit):
+        raise UsageError(f"fault 'unit change' of channel {channel}: {c.unit} has no relatives -> choose a channel in another unit")
+    if kind == "swapped" and (other == channel or other not in contract.names):
+        raise UsageError(f"fault 'swapped' of channel {channel}: other is {other!r} -> name another channel")
+    return i, c
 
 
 @dataclass(frozen=True)
@@ -244,15 +256,28 @@ def judge_faults(
     faulty = replay_ticks(bundle, Ticks([healthy.assets[i] for i in assets], healthy.start[assets], [v for v, _ in kept]))
     found = []
     for n, ((kind, channel, other, _), i) in enumerate(zip(trials, assets, strict=True)):
-        begin = len(planted[n]) - lasting
-        seen = faulty.standing[n] & ~clean.standing[i]
-        caused = int((np.diff(np.r_[False, seen[begin:]].astype(int)) == 1).sum())
         about = [contract.names.index(channel)] + ([contract.names.index(other)] if kind == "swapped" else [])
-        told, delay = _told(faulty, n, begin, about)
-        right, breached = KINDS[kind].state, float(kept[n][1][begin:, about].any(1).mean())
-        told = "breach" if told != right and breached >= BREACHED else told
-        found.append(Trial(healthy.assets[i], kind, channel, caused, told == right, told, delay, breached))
+        begin, broken = len(planted[n]) - lasting, np.asarray(kept[n][1][:, about].any(1))
+        found.append(_trial(kind, channel, begin, about, faulty, n, clean.standing[i], broken))
     return found
+
+
+def _trial(
+    kind: str, channel: str, begin: int, about: list[int], faulty: Replayed, n: int, without: np.ndarray, broken: np.ndarray
+) -> Trial:
+    """What became of the n-th planted fault, which began at a tick.
+
+    Args:
+        about: the contract's channels that it befell.
+        without: whether the machine alarm stands where nothing was planted, bool [time].
+        broken: where a breach of the contract named one of these channels, bool [time].
+    """
+    seen = faulty.standing[n] & ~without
+    caused = int((np.diff(np.r_[False, seen[begin:]].astype(int)) == 1).sum())
+    told, delay = _told(faulty, n, begin, about)
+    right, breached = KINDS[kind].state, float(broken[begin:].mean())
+    told = "breach" if told != right and breached >= BREACHED else told
+    return Trial(faulty.assets[n], kind, channel, caused, told == right, told, delay, breached)
 
 
 def admitted(values: np.ndarray, contract: Contract) -> tuple[np.ndarray, np.ndarray]:

@@ -11,6 +11,7 @@ REPEATS = 6  # the same for repeated values in a row
 MEAN = 8  # ticks whose mean is held against the other channels
 LEAST_COMPLETE = 50  # ticks with every channel present that an estimate from other channels needs
 RIDGE = 0.01  # of a score's variance
+LEAST_ASSETS = 20  # of n assets, about one in n + 1 others strays further than all of them: with few, nobody knows how far one may stray
 NEVER = 1e9  # a count that no window reaches
 USUAL = 0.998  # share of ticks that is usual; the rest may be faults that the record holds
 
@@ -30,7 +31,7 @@ class Habit:
         weight: of the other channels' scores in a channel's estimate, [channel from, channel to].
         stray: how much further a channel strays from its estimate per unit of the estimate, relative to where that is 0.
         apart, apart8: the distance from the estimate, of one tick and of the mean of eight, that was not seen where the estimate is 0.
-        worth: share of a channel's variance that the estimate explains on assets that it was not fitted on.
+        worth: share of a channel's variance that the estimate explains on assets that it was not fitted on; 0 where these are few.
     """
 
     missing: np.ndarray
@@ -63,12 +64,12 @@ class Habit:
         with np.errstate(invalid="ignore"):
             room = np.nan_to_num(0.05 * (high - low))
         return Habit(
-            np.stack([_beyond(every["missing4"], SHORT, 1, 3), _beyond(every["missing24"], LONG, 2, 5)]),
+            np.stack([_beyond(every["missing4"], SHORT, 1, 3), _beyond(every["missing24"], LONG, 3, 7)]),
             np.stack([_beyond(every["repeated6"], REPEATS, 2, 3), _beyond(every["repeated24"], LONG, 3, 8)]),
             _beyond(every["returned48"], LONGEST // 2, 2, 2),
             jump,
             _beyond(jumps, MIDDLE, 1, 7),
-            np.maximum(leaps.max(0, initial=0) + 1, 4),
+            np.maximum(leaps.max(0, initial=0) + 1, 4) if len(seen) >= LEAST_ASSETS else np.full(z.shape[1], NEVER),
             low - room,
             high + room,
             *_estimates([s["z"] for s in seen], low - room, high + room, margin),
@@ -101,6 +102,7 @@ def _estimates(parts: list[np.ndarray], low: np.ndarray, high: np.ndarray, margi
     Distances and worth are measured on thirds of the assets that the weights were not fitted on.
     """
     channels = parts[0].shape[1]
+    few = len(parts) < LEAST_ASSETS
     if len(parts) < 3:  # of one long history, its thirds
         parts = [third for p in parts for third in np.array_split(p, 3)]
     complete = [~np.isnan(p).any(1) for p in parts]
@@ -126,7 +128,10 @@ def _estimates(parts: list[np.ndarray], low: np.ndarray, high: np.ndarray, margi
             else:
                 most8 = np.maximum(most8, apart)
     left, spread = ((z - out)[whole] ** 2).sum(0), np.maximum(((z[whole] - z[whole].mean(0)) ** 2).sum(0), 1e-12)
-    return final, stray, np.maximum(margin * most, 1e-6), np.maximum(margin * most8, 1e-6), np.clip(1 - left / spread, 0, 1)
+    worth = np.clip(1 - left / spread, 0, 1)
+    if few:
+        most, most8, worth = most + np.inf, most8 + np.inf, 0 * worth
+    return final, stray, np.maximum(margin * most, 1e-6), np.maximum(margin * most8, 1e-6), worth
 
 
 def _stray(estimate: np.ndarray, apart: np.ndarray) -> np.ndarray:

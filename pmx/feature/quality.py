@@ -116,9 +116,11 @@ class Quality:
             new = op.greater(op.unsqueeze(fresh, op.const([1, 2])), op.const(i))
             memory = op.where(new, trail.memory, memory)
             scores.append(now["scores"])
+            now["present"] = op.cast(now["present"], to=np.int64)  # no runtime chooses between two conditions
             said = {name: op.where(new, now[name], said[name]) if said else now[name] for name in ("state", "present")}
         z = op.concat(scores, axis=1) if hop > 1 else scores[0]
-        return op.squeeze(said["state"], op.const([1])), z, op.squeeze(said["present"], op.const([1, 2])), op.squeeze(memory, op.const([1]))
+        present = op.cast(op.squeeze(said["present"], op.const([1, 2])), to=np.bool_)
+        return op.squeeze(said["state"], op.const([1])), z, present, op.squeeze(memory, op.const([1]))
 
     def table(self, ticks: pl.DataFrame) -> tuple[np.ndarray, pl.DataFrame]:
         """The same of whole histories: states int64 [row, channel of the contract], and `asset` with one Float64 column of scores per
@@ -299,7 +301,7 @@ def _blamed(value: Var, good: Var, habit: Habit) -> tuple[Var, Var]:
     machine in its own way.
     """
     limit = np.stack([habit.apart, habit.apart8])
-    slope = np.where(np.isfinite(limit), limit * habit.stray, 0.0)
+    slope = np.where(np.isfinite(limit), limit, 0.0) * habit.stray
 
     def distance(v: Var) -> tuple[Var, Var]:
         estimate = op.matmul(v, const(habit.weight))

@@ -1,15 +1,19 @@
 """Quality of readings: each planted fault gets its name, a machine that changes gets none, and both paths say the same to the last bit."""
 
 import numpy as np
+import onnx
 import polars as pl
 import pytest
+from spox import Tensor, argument, build
 
 from pmx.contract import QUALITY, Channel, Contract, UsageError
+from pmx.edge.step import session
 from pmx.feature.features import FeatureSet
+from pmx.feature.graph import step_graph
 from pmx.feature.kernel import Age, Drift, Ewma, Lags, TrailingMean
 from pmx.feature.quality import Quality
 from pmx.feature.regime import RegimeScore
-from tests.feature.fleet import Graph, frame, same, values_of, walk
+from tests.feature.fleet import Graph, frame, same, says_nothing, values_of, walk
 
 CONTRACT = Contract(
     (
@@ -32,7 +36,7 @@ def history(seed: int, ticks: int = 240, wear: float = 1.0) -> np.ndarray:
     return np.c_[1000.0 + 1000.0 * duty, values]
 
 
-def fleet(assets: int = 8) -> pl.DataFrame:
+def fleet(assets: int = 20) -> pl.DataFrame:
     return frame({f"A{i}": history(i) for i in range(assets)}, CONTRACT)
 
 
@@ -139,7 +143,7 @@ def test_a_channel_without_redundancy_cannot_drift():
     contract = Contract((Channel("a", "kW"), Channel("b", "bar")), "h", "life")
     rng = np.random.default_rng(0)
     fitted = FeatureSet(RegimeScore(), [Lags(1)], Quality()).fit(
-        frame({f"A{i}": rng.normal(size=(300, 2)) for i in range(4)}, contract), contract
+        frame({f"A{i}": rng.normal(size=(300, 2)) for i in range(20)}, contract), contract
     )
     values = rng.normal(size=(200, 2))
     values[100:, 0] += 8.0
@@ -148,6 +152,39 @@ def test_a_channel_without_redundancy_cannot_drift():
     assert not state.any()
     passed = scores["a"].to_numpy()[110:]
     assert passed.mean() > 6, "the change reaches the model"
+
+
+def test_few_assets_do_not_tell_how_far_a_channel_may_stray(fitted):
+    """Of three machines nobody knows how the fourth differs; what a reading does by itself is named all the same."""
+    few = FeatureSet(RegimeScore(), KERNELS, Quality()).fit(fleet(3), CONTRACT)
+    assert "drift" in named(said(fitted, faulty("drift")[0])[0]) and "drift" not in named(said(few, faulty("drift")[0])[0])
+    for kind in ("dropout", "stuck"):
+        assert kind in named(said(few, faulty(kind)[0])[0])
+
+
+def test_spikes_too_small_for_the_estimate_are_named_by_their_steps(fitted):
+    """Two steps each, to and fro, more often than any machine of the training part jumped."""
+    assert fitted.quality_ is not None
+    habit, values = fitted.quality_.habit_, history(100, wear=0.3)
+    scale = fitted.quality_.normalise_.scale_[:, 2].mean()
+    values[125::8, 3] += 1.5 * habit.jump[2] * scale
+    state, _ = said(fitted, values)
+    assert named(state[120:, 3]) <= {"good", "spikes"} and (state[160:, 3] == QUALITY.index("spikes")).mean() > 0.5
+
+
+def test_a_channel_that_drifted_is_not_trusted_again_at_once(fitted):
+    values = history(100, wear=0.3)
+    values[120:160, 3] *= 2.0
+    state = said(fitted, values)[0][:, 3]
+    assert (state[130:160] == QUALITY.index("drift")).all(), "without a gap"
+    assert state[162] == QUALITY.index("drift") and not state[200:].any()
+
+
+def test_quality_costs_a_step_no_more_than_250_nodes(fitted):
+    """A step of one asset costs about a microsecond for each."""
+    plain = FeatureSet(RegimeScore(), KERNELS).fit(fleet(), CONTRACT)
+    judged, believed = (onnx.load_from_string(step_graph(f, 1, says_nothing)).graph.node for f in (fitted, plain))
+    assert sum(n.op_type != "Constant" for n in judged) - sum(n.op_type != "Constant" for n in believed) <= 250
 
 
 @pytest.mark.parametrize("hop", [1, 3])
@@ -164,6 +201,23 @@ def test_the_step_graph_says_the_same_to_the_last_bit(hop, each):
     for part, ticks, found in zip(parts, walked.ticks, walked.features, strict=True):
         offline = fitted.table(part)[np.array(ticks, int) - 1]
         assert same(offline, found).all(), part["asset"][0]
+
+
+@pytest.mark.parametrize("hop", [1, 3])
+def test_the_newest_of_the_ticks_given_is_the_one_that_is_present(fitted, hop):
+    """Of several, the last that is new; an asset that was silent then has nothing to show."""
+    quality = fitted.quality_
+    assert quality is not None
+    rows, own = argument(Tensor(np.float32, ("asset", hop, 6))), argument(Tensor(np.float64, ("asset", 0)))
+    memory, fresh = argument(Tensor(np.float64, ("asset", "slots"))), argument(Tensor(np.int64, ("asset",)))
+    state, scores, present, following = quality.nodes(rows, own, memory, fresh, hop)
+    given = {"rows": rows, "own": own, "memory": memory, "fresh": fresh}
+    graph = session(build(given, {"state": state, "scores": scores, "present": present, "next": following}).SerializeToString())
+    values = np.repeat(history(3)[None, :hop], 2, axis=0).astype(np.float32)
+    values[1, -1] = np.nan
+    fed = {"rows": values, "own": np.zeros((2, 0)), "memory": np.tile(quality.start_, (2, 1)), "fresh": np.full(2, hop)}
+    told = dict(zip([o.name for o in graph.get_outputs()], graph.run(None, fed), strict=True))
+    assert told["present"].tolist() == [True, False] and not told["state"].any()
 
 
 def test_the_states_of_the_graph_are_those_of_the_table(fitted):
