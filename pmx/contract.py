@@ -33,6 +33,7 @@ TIME = (
 )
 BLANKS = " \t"
 NAMELESS = "column_"  # how a source calls cells that stand beyond the last column
+CUT = "(line ends before it)"  # what a source puts where a line ended too soon: no number, so that the row is refused
 NEVER = int(np.iinfo(np.int64).min)  # the integer that stands for a missing time
 # What may be said of a channel's readings, by the number in a verdict's `quality`.
 QUALITY = ("good", "dropout", "stuck", "saturation", "spikes", "drift", "swapped", "unit change", "noise")

@@ -66,8 +66,9 @@ def check_data(name: str, overrides: list[str]) -> dict[str, Any]:
     unit = history.contract.life_unit
     print(
         f"{history.name}: {admitted.counts['in']:,} rows, {admitted.counts['accepted']:,} accepted, {admitted.counts['quarantined']:,} quarantined"
+        + (f"; {admitted.counts['cells']:,} values of accepted rows set apart" if admitted.counts["cells"] else "")
     )
-    if admitted.counts["quarantined"]:
+    if admitted.quarantine.height:
         _show_refused(admitted, quarantine)
     own = "" if history.test_assets is None else f", {len(history.test_assets)} of them the source's own test part"
     print(
@@ -173,7 +174,9 @@ def export_data(name: str, overrides: list[str], output: Path | None) -> dict[st
     table = admitted.readings.select("asset", "time", *history.contract.names)
     with replacing(file) as part:
         table.write_csv(part, datetime_format="%Y-%m-%dT%H:%M:%S%.6fZ")
-    print(f"{len(table):,} rows of {history.name} in {file}; {admitted.counts['quarantined']:,} refused rows are left out")
+    counts = admitted.counts
+    left_out = f"{counts['quarantined']:,} refused rows" + (f" and {counts['cells']:,} values" if counts["cells"] else "")
+    print(f"{len(table):,} rows of {history.name} in {file}; {left_out} are left out")
     repairs = history.events.filter(pl.col("event").is_in(ENDS)).select("asset", time="known_at").unique().sort("asset", "time")
     beside = file.with_name(f"{file.stem}.repairs.csv")
     if len(repairs):
@@ -181,7 +184,7 @@ def export_data(name: str, overrides: list[str], output: Path | None) -> dict[st
             repairs.write_csv(part, datetime_format="%Y-%m-%dT%H:%M:%S%.6fZ")
         print(f"{len(repairs):,} ends of a life in {beside}: the asset begins anew behind each of them")
     print(f"Next: pmx-edge replay BUNDLE --input {file}" + (f" --repairs {beside}" if len(repairs) else ""))
-    told = {"file": str(file), "rows": len(table), "quarantined": admitted.counts["quarantined"]}
+    told = {"file": str(file), "rows": len(table), "quarantined": counts["quarantined"], "cells": counts["cells"]}
     return told | ({"repairs": str(beside)} if len(repairs) else {})
 
 
@@ -218,10 +221,8 @@ def _features_told(stored: Stored, store: Path, name: str, hop: int) -> dict[str
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     rate = stored.readings / stored.seconds
-    print(
-        f"{name}: {stored.rows:,} feature rows of {len(stored.names)} features, every {hop} ticks, from {stored.readings:,} readings"
-        + (f" ({stored.refused:,} set apart)" if stored.refused else "")
-    )
+    made = f"{stored.rows:,} feature rows of {len(stored.names)} features, every {hop} ticks"
+    print(f"{name}: {made}, from {stored.readings:,} readings{stored.apart}")
     speed = f"{stored.seconds:.1f} s, {rate:,.0f} readings a second, " if stored.computed else ""
     print(
         f"  {stored.computed} of {stored.partitions} partitions computed, {stored.cached} were there; {speed}"
@@ -235,6 +236,7 @@ def _features_told(stored: Stored, store: Path, name: str, hop: int) -> dict[str
         "features": stored.names,
         "readings": stored.readings,
         "quarantined": stored.refused,
+        "cells": stored.cells,
         "partitions": stored.partitions,
         "cached_partitions": stored.cached,
         "seconds": round(stored.seconds, 3),

@@ -202,7 +202,11 @@ def _outcome(result: Result, plan: Plan, command: str) -> Outcome:
         metrics=m | {f"gate/{g.name}/{k}": v for g in result.gates for k, v in g.figures.items()},
         gates={g.name: g.passed for g in result.gates},
         figures=figures,
-        files=(plan.folder / "alarms.csv", plan.folder / "leakage.csv", *((quarantine,) if result.counts["quarantined"] else ())),
+        files=(
+            plan.folder / "alarms.csv",
+            plan.folder / "leakage.csv",
+            *((quarantine,) if result.counts["quarantined"] or result.counts["cells"] else ()),
+        ),
         bundle=None if result.refused else result.bundle,
         accepted=leak.accepted,
     )

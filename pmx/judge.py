@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from pmx import cell
+from pmx.apart import Apart
 from pmx.clock import LocalTimes
-from pmx.contract import NEVER, Contract, DataError, Rows, UsageError, refusal_text, shown
+from pmx.contract import CUT, NEVER, Contract, DataError, Rows, UsageError, refusal_text, shown
 from pmx.rule import Rule, rules
 from pmx.unit import looks_like
 
@@ -24,13 +25,14 @@ ORDER = ("repeated", "earlier")  # the tests that look at other rows too
 
 @dataclass(frozen=True)
 class Breach:
-    """A row that was refused, with the first rule it breaks.
+    """A row that was refused, or a value that was set apart from its row, with the first rule it breaks.
 
     Attributes:
         file, row: where it came from, as in `Rows`.
         asset: the row's asset, empty where it names none.
         rule: the broken rule.
         value: the offending value as text.
+        alone: whether the row went on without this value.
     """
 
     file: str
@@ -38,6 +40,12 @@ class Breach:
     asset: str
     rule: Rule
     value: str
+    alone: bool = False
+
+    @property
+    def lost(self) -> str:
+        """What it cost: `value`, or the whole `row`."""
+        return "value" if self.alone else "row"
 
     @property
     def channel(self) -> str:
@@ -73,14 +81,14 @@ class Breach:
 
 @dataclass(frozen=True)
 class Checked:
-    """What the contract made of some rows; each of them is either accepted or among the breaches.
+    """What the contract made of some rows; each of them is either accepted or refused, and breaches say why.
 
     Attributes:
         asset: object [row], stripped names of the accepted rows.
         time: int64 microseconds (calendar) or float64 in the life unit [row].
-        values: float64 [row, channel] in the contract's order, NaN = missing; a long row has one value at most.
+        values: float64 [row, channel] in the contract's order, NaN = missing or set apart; a long row has one value at most.
         position: int64 [row], where each accepted row stood in the input.
-        breaches: the refused rows in input order.
+        breaches: the refused rows, and the values set apart from accepted ones, in input order.
     """
 
     asset: np.ndarray
@@ -93,9 +101,12 @@ class Checked:
 class Checker:
     """Judges rows by a contract, in batches or one at a time: how rows are batched changes no verdict.
 
+    A wide row in which a channel's value breaks a rule goes on without that value, as long as another one is left: a broken sensor
+    must not hide the others. To the rules about order such a row counts as accepted.
+
     Args:
         contract: whose rules hold.
-        on_error: `quarantine` sets refused rows apart, `refuse` raises a DataError on any and leaves the checker as it was.
+        on_error: `quarantine` sets rows and values apart, `refuse` raises a DataError on any and leaves the checker as it was.
 
     Example:
         >>> from pmx.contract import Channel
@@ -131,16 +142,25 @@ class Checker:
             (time, lost), passes = cell.durations(rows.time), {}
         channel, values, broken = _values(rows, self.contract)
         first = np.full(len(rows), -1)
+        apart = Apart(own)
         for k, rule in enumerate(own):
             if rule.test not in ORDER:
-                first[self._breaks(rule, rows, (asset, time, lost), channel, values, broken) & (first < 0)] = k
+                where = self._breaks(rule, rows, (asset, time, lost), channel, values, broken) & (first < 0)
+                if channel is None and rule.of_value:
+                    apart.add(k, where)
+                else:
+                    first[where] = k
+        apart.settle(first, lambda c, at: values[c][at], lambda c, at: np.array(rows.values[c][at] == CUT, bool))
         state = self._judge_order(asset, time, channel, first, own)
-        found = breaches(self.contract, rows, own, first)
+        found = breaches(self.contract, rows, own, *apart.listed(first))
         if found and self.on_error == "refuse":
             raise refusal(found)
         self._accepted, self._zone.passes = state, {**self._zone.passes, **passes} if passes else self._zone.passes
         accepted = np.flatnonzero(first < 0)
-        return Checked(asset[accepted], time[accepted], _wide(values, channel, accepted, self.contract), accepted, found)
+        wide = _wide(values, channel, accepted, self.contract)
+        for name, at in apart.kept(first):
+            wide[np.searchsorted(accepted, at), self.contract.names.index(name)] = np.nan
+        return Checked(asset[accepted], time[accepted], wide, accepted, found)
 
     def _breaks(
         self, rule: Rule, rows: Rows, place: tuple[np.ndarray, ...], channel: np.ndarray | None, values: Values, broken: Values
@@ -223,27 +243,29 @@ def row_columns(rows: Rows) -> tuple[str, ...]:
     return (*long, *rows.values)
 
 
-def breaches(contract: Contract, rows: Rows, own: Sequence[Rule], first: np.ndarray) -> tuple[Breach, ...]:
-    """The refused rows; `first` int [row] holds the index of the first broken rule, -1 for none."""
+def breaches(
+    contract: Contract, rows: Rows, own: Sequence[Rule], row: np.ndarray, broken: np.ndarray, alone: np.ndarray
+) -> tuple[Breach, ...]:
+    """What is set apart, given as by `Apart.listed`."""
     columns = {**rows.values, "asset": rows.asset, "time": rows.time}
     named: dict[tuple[int, str], Rule] = {}
     found = []
-    for i in np.flatnonzero(first >= 0).tolist():
-        rule = own[first[i]]
+    for i, k, single in zip(row.tolist(), broken.tolist(), alone.tolist(), strict=True):
+        rule = own[k]
         column = rule.column
         if rows.channel is not None and column not in ("asset", "time"):
-            key = int(first[i]), cell.plain(rows.channel[i])
+            key = k, cell.plain(rows.channel[i])
             rule = named.setdefault(key, replace(rule, column=key[1]))
             column = "quality" if rule.test == "bad" else "value"
         value = rows.quality[i] if column == "quality" and rows.quality is not None else columns[column][i]
         asset = cell.plain(rows.asset[i])
         text = _text(value, contract.clock == "calendar" and column == "time")
-        found.append(Breach(str(rows.file[i]), int(rows.row[i]), "" if cell.is_missing(asset) else asset, rule, text))
+        found.append(Breach(str(rows.file[i]), int(rows.row[i]), "" if cell.is_missing(asset) else asset, rule, text, single))
     return tuple(found)
 
 
 def refusal(found: Sequence[Breach], more: Iterable[str] = ()) -> DataError:
-    """The error that refuses these rows: eight of them in full, the others counted by reason; then what else there is to say."""
+    """The error that refuses these breaches: eight of them in full, the others counted by reason; then what else there is to say."""
     files = list(dict.fromkeys(b.file for b in found))
     lines = []
     for b in found[:8]:

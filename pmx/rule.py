@@ -34,9 +34,14 @@ class Rule:
     why: str
     mend: str
 
+    @property
+    def of_value(self) -> bool:
+        """Whether it looks at a channel's value: of a wide row it then costs that value, not the row."""
+        return self.test in ("broken", "outside") and self.column not in ("asset", "time")
+
 
 def rules(contract: Contract, columns: Iterable[str] = ()) -> tuple[Rule, ...]:
-    """The rules for rows that have these columns, most telling first: a row is filed under the first one it breaks."""
+    """The rules for rows that have these columns, most telling first: a row, or a value, is filed under the first one it breaks."""
     columns, mend = list(columns), "correct it"
     long = is_long(columns)
     found = []

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pmx.contract import FLOAT32_LIMIT, Channel, Contract, DataError, Rows, Running, UsageError
+from pmx.contract import CUT, FLOAT32_LIMIT, Channel, Contract, DataError, Rows, Running, UsageError
 from pmx.judge import Checker, unit_hints
 
 PUMP = Contract((Channel("pressure", unit="bar", low=0.0, high=10.0), Channel("flow", unit="l/s")), "h", "calendar")
@@ -25,32 +25,74 @@ def verdicts(checked) -> list[tuple]:
 
 
 @pytest.mark.parametrize(
-    ("row", "channel", "reason", "value"),
+    ("row", "channel", "reason", "value", "left"),
     [
-        (("", T0, "1", "1"), "", "missing_asset", ""),
-        ((" NA\t", T0, "1", "1"), "", "missing_asset", " NA\t"),
-        ((None, T0, "1", "1"), "", "missing_asset", ""),
-        (("P1", "2026-02-30T00:00", "1", "1"), "", "unparsable_time", "2026-02-30T00:00"),
-        (("P1", "2026-01-01", "1", "1"), "", "unparsable_time", "2026-01-01"),
-        (("P1", "31.12.2026 10:00", "1", "1"), "", "unparsable_time", "31.12.2026 10:00"),
-        (("P1", T0 + "\n", "1", "1"), "", "unparsable_time", T0 + "\n"),
-        (("P1", "9999-12-31T23:59-12:00", "1", "1"), "", "unparsable_time", "9999-12-31T23:59-12:00"),
-        (("P1", T0, "abc", "1"), "pressure", "wrong_type", "abc"),
-        (("P1", T0, "1_0", "1"), "pressure", "wrong_type", "1_0"),
-        (("P1", T0, "\u0663", "1"), "pressure", "wrong_type", "\u0663"),
-        (("P1", T0, "1,5", "1"), "pressure", "wrong_type", "1,5"),
-        (("P1", T0, "1", "-INFinity"), "flow", "infinite", "-INFinity"),
-        (("P1", T0, "1", "3.5e38"), "flow", "infinite", "3.5e38"),
-        (("P1", T0, "1", "1e999"), "flow", "infinite", "1e999"),
-        (("P1", T0, "10.000000001", "x"), "pressure", "out_of_range", "10.000000001"),
-        (("P1", T0, "-0.1", "1"), "pressure", "out_of_range", "-0.1"),
-        (("", "x", "inf", "x"), "", "missing_asset", ""),
+        (("", T0, "1", "1"), "", "missing_asset", "", False),
+        ((" NA\t", T0, "1", "1"), "", "missing_asset", " NA\t", False),
+        ((None, T0, "1", "1"), "", "missing_asset", "", False),
+        (("P1", "2026-02-30T00:00", "1", "1"), "", "unparsable_time", "2026-02-30T00:00", False),
+        (("P1", "2026-01-01", "1", "1"), "", "unparsable_time", "2026-01-01", False),
+        (("P1", "31.12.2026 10:00", "1", "1"), "", "unparsable_time", "31.12.2026 10:00", False),
+        (("P1", T0 + "\n", "1", "1"), "", "unparsable_time", T0 + "\n", False),
+        (("P1", "9999-12-31T23:59-12:00", "1", "1"), "", "unparsable_time", "9999-12-31T23:59-12:00", False),
+        (("P1", T0, "abc", "1"), "pressure", "wrong_type", "abc", True),
+        (("P1", T0, "1_0", "1"), "pressure", "wrong_type", "1_0", True),
+        (("P1", T0, "\u0663", "1"), "pressure", "wrong_type", "\u0663", True),
+        (("P1", T0, "1,5", "1"), "pressure", "wrong_type", "1,5", True),
+        (("P1", T0, "1", "-INFinity"), "flow", "infinite", "-INFinity", True),
+        (("P1", T0, "1", "3.5e38"), "flow", "infinite", "3.5e38", True),
+        (("P1", T0, "1", "1e999"), "flow", "infinite", "1e999", True),
+        (("P1", T0, "10.000000001", "x"), "pressure", "out_of_range", "10.000000001", False),
+        (("P1", T0, "-0.1", "1"), "pressure", "out_of_range", "-0.1", True),
+        (("", "x", "inf", "x"), "", "missing_asset", "", False),
     ],
 )
-def test_each_breach_is_filed_under_the_first_rule_it_breaks(row, channel, reason, value):
+def test_each_breach_is_filed_under_the_first_rule_it_breaks(row, channel, reason, value, left):
     checked = Checker(PUMP).check(rows([("P1", "2025-01-01T00:00", "1", "1"), row]))
     assert [(c, r, v) for _, _, c, r, v in verdicts(checked)] == [(channel, reason, value)]
-    assert checked.position.tolist() == [0]
+    assert checked.position.tolist() == ([0, 1] if left else [0]) and [b.alone for b in checked.breaches] == [left]
+    row_left = [[np.nan if c == channel else 1.0 for c in PUMP.names]] * left
+    np.testing.assert_array_equal(checked.values[1:], np.reshape(row_left, (-1, 2)))
+
+
+def test_a_broken_sensor_hides_no_other_one():
+    checked = Checker(PUMP).check(rows([("P1", str(T0.replace("00Z", f"{k:02}Z")), "-9999", str(k)) for k in range(40)]))
+    assert len(checked.breaches) == 40 and {(b.channel, b.reason, b.lost) for b in checked.breaches} == {
+        ("pressure", "out_of_range", "value")
+    }
+    assert np.isnan(checked.values[:, 0]).all() and checked.values[:, 1].tolist() == list(range(40))
+
+
+def test_every_broken_value_of_a_row_is_named_as_long_as_another_is_left():
+    three = Contract((*PUMP.channels, Channel("heat", "°C")), "h", "calendar")
+    names = ("pressure", "flow", "heat")
+    checked = Checker(three).check(rows([("P1", T0, "11", "x", "1"), ("P2", T0, "11", "x", " nan ")], names))
+    assert [(b.row, b.channel, b.lost) for b in checked.breaches] == [
+        (2, "pressure", "value"),
+        (2, "flow", "value"),
+        (3, "pressure", "row"),
+    ]
+    np.testing.assert_array_equal(checked.values, [[np.nan, np.nan, 1.0]])
+
+
+def test_a_line_that_ended_too_soon_is_refused_whole():
+    checked = Checker(PUMP).check(rows([("P1", T0, "1", CUT), ("P2", T0, "11", CUT), ("P3", T0, "1", "(line")]))
+    assert [(b.row, b.channel, b.lost) for b in checked.breaches] == [(2, "flow", "row"), (3, "pressure", "row"), (4, "flow", "value")]
+
+
+def test_a_row_without_one_of_its_values_counts_as_accepted_where_times_are_compared():
+    for lateness, reasons in ((0.0, ["wrong_type", "duplicate", "not_monotonic"]), (2.0, ["wrong_type", "duplicate"])):
+        contract = Contract(PUMP.channels, "h", "life", lateness=lateness)
+        checked = Checker(contract).check(rows([("P1", "5", "x", "1"), ("P1", "5", "1", "1"), ("P1", "4", "1", "1")]))
+        assert [b.reason for b in checked.breaches] == reasons
+        assert np.isnan(checked.values[0, 0]), "the second row does not mend the first"
+
+
+def test_what_is_checked_stays_as_it_was_given():
+    given_ = np.array([-1.0, 5.0])
+    typed = Rows(np.array(["A", "B"], object), np.zeros(2), {"x": given_, "y": np.ones(2)}, np.full(2, "f", object), np.arange(2))
+    checked = Checker(Contract((Channel("x", "-", low=0.0), Channel("y", "-")), "cycle", "life")).check(typed)
+    assert given_.tolist() == [-1.0, 5.0] and np.isnan(checked.values[0, 0])
 
 
 def test_an_unlisted_column_is_left_out_and_a_cell_beyond_the_last_column_is_refused():
@@ -268,8 +310,10 @@ def test_batching_changes_no_verdict_and_no_row_is_lost(cells, data):
     contract = Contract(PUMP.channels, "h", "life")
     table = rows(cells)
     whole = Checker(contract).check(table)
-    assert len(whole.asset) + len(whole.breaches) == len(cells)
-    assert sorted([*(whole.position + 2), *(b.row for b in whole.breaches)]) == table.row.tolist()
+    refused = [b.row for b in whole.breaches if not b.alone]
+    assert sorted([*(whole.position + 2), *refused]) == table.row.tolist(), "each row once, here or there"
+    alone = [b.row for b in whole.breaches if b.alone]
+    assert set(alone) <= set((whole.position + 2).tolist()) and not np.isnan(whole.values[np.isin(whole.position + 2, alone)]).all(1).any()
     cuts = sorted(data.draw(st.lists(st.integers(0, len(cells)), max_size=6)))
     one, parts = Checker(contract), []
     for start, stop in zip([0, *cuts], [*cuts, len(cells)], strict=True):

@@ -134,7 +134,7 @@ def test_the_alarm_log_is_the_same_for_a_plant_renamed_and_shuffled(plant: Path,
     for file in plant.glob("readings_*.csv"):
         file.rename(file.with_name(file.name.replace("readings", "export").replace(".csv", ".txt")))
     after = alarm_log(plant, tmp_path / "after")
-    assert before and [(str(a).replace("Pumpe-", "P10"), *rest) for a, *rest in after] == before
+    assert before and [(kind, str(asset).replace("Pumpe-", "P10"), *rest) for kind, asset, *rest in after] == before
 
 
 def test_half_the_rate_is_refused(plant: Path) -> None:

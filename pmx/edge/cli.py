@@ -126,7 +126,7 @@ def _replay(options: argparse.Namespace, send: Any) -> dict[str, Any]:
         raise UsageError("nothing to replay -> name a file with --input or --waves")
     bundle, file = Bundle.open(options.bundle), options.input or options.waves
     played = _played(options, bundle, send)
-    log, refused = played.alarm_log(), played.breaches
+    log = played.alarm_log()
     for alarm in log:
         send(
             "text",
@@ -137,16 +137,14 @@ def _replay(options: argparse.Namespace, send: Any) -> dict[str, Any]:
         )
     if played.ignored:
         send("text", f"Columns that the bundle does not know, left out: {shown(', '.join(played.ignored), 200)}")
-    if refused:
+    if played.breaches:
         _tell_refused(file, played, send)
     unwatched = [a for a in played.assets if bundle.known and a not in bundle.known]
     if unwatched:
         send("text", f"No verdict for {shown(', '.join(unwatched), 200)}: the bundle was made for {shown(', '.join(bundle.known), 200)}")
     if not played.assets:
         raise DataError(f"{file}: no reading was accepted of {played.rows} rows, nothing to replay -> correct the file")
-    strangers = sum(b.reason == "unknown_channel" for b in refused)  # other sensors in a long file say nothing against those we know
-    if 2 * (len(refused) - strangers) > played.rows - strangers:
-        raise DataError(f"{file}: {len(refused):,} of {played.rows:,} rows refused, what is left tells nothing -> correct the file")
+    _check_enough(file, played)
     if options.output:
         played.write(options.output)
     speed = played.steps / max(played.seconds, 1e-9)
@@ -156,7 +154,9 @@ def _replay(options: argparse.Namespace, send: Any) -> dict[str, Any]:
     return {
         "core_digest": played.core,
         "rows": played.rows,
-        "quarantined": len(refused),
+        "quarantined": len(played.refused),
+        "cells": played.cells,
+        "breaches": _by_channel(played),
         "ignored": list(played.ignored),
         "steps": played.steps,
         "steps_per_second": round(speed),
@@ -181,16 +181,39 @@ def _played(options: argparse.Namespace, bundle: Any, send: Any) -> Any:
     return replay(bundle, wave_rows(options.waves, bundle, beside, progress), progress, anew=anew)
 
 
+def _check_enough(file: Path, played: Any) -> None:
+    """Refuses a file of which more than half is lost, in rows or in the values of those that are left."""
+    from pmx.contract import DataError
+
+    refused = len(played.refused)
+    strangers = sum(b.reason == "unknown_channel" for b in played.refused)  # other sensors in a long file say nothing against those we know
+    if 2 * (refused - strangers) > played.rows - strangers:
+        raise DataError(f"{file}: {refused:,} of {played.rows:,} rows refused, what is left tells nothing -> correct the file")
+    if played.cells > played.values:
+        told = f"{played.cells:,} of {played.cells + played.values:,} values set apart"
+        raise DataError(f"{file}: {told}, what is left tells nothing -> correct the file")
+
+
+def _by_channel(played: Any) -> dict[str, dict[str, int]]:
+    """Channel -> reason -> how many breaches of it; without the channels that the bundle does not know."""
+    found: dict[str, Counter[str]] = {name: Counter() for name in played.contract.names}
+    for b in played.breaches:
+        if b.channel in found:
+            found[b.channel][b.reason] += 1
+    return {name: dict(count) for name, count in found.items() if count}
+
+
 def _tell_refused(file: Path, played: Any, send: Any) -> None:
-    """Sets the refused rows apart in a file, and shows the first of them."""
+    """Sets the refused rows and values apart in a file, and shows the first of them."""
     from pmx.contract import shown
     from pmx.edge.table import write_quarantine
     from pmx.judge import unit_hints
 
-    refused = played.breaches
+    refused, cells = played.breaches, played.cells
     quarantine = file.with_suffix(".quarantine.csv")
     write_quarantine(quarantine, refused)
-    send("text", f"{len(refused)} of {played.rows} rows refused and set apart in {quarantine}")
+    rows = f"{len(refused) - cells} of {played.rows} rows refused"
+    send("text", f"{rows} and set apart in {quarantine}" if not cells else f"{rows}, {cells} values of others; set apart in {quarantine}")
     for b in refused[:8]:
         where = f"asset {shown(b.asset) or '?'}" + (f", channel {shown(b.channel)}" if b.channel else "")
         mend = f" -> {b.mend}" if b.why != b.rule.why else ""  # where the value itself tells more than the rule
@@ -198,6 +221,9 @@ def _tell_refused(file: Path, played: Any, send: Any) -> None:
     if len(refused) > 8:
         reasons = ", ".join(f"{n:,} {reason}" for reason, n in Counter(b.reason for b in refused[8:]).most_common())
         send("text", f"  … and {len(refused) - 8:,} more ({reasons})")
+        of = sorted(_by_channel(played).items(), key=lambda item: -sum(item[1].values()))
+        for name, count in of[:8]:
+            send("text", f"  channel {shown(name)}: " + ", ".join(f"{n:,} {reason}" for reason, n in count.items()))
     for line in unit_hints(played.contract, refused):
         send("text", line)
 

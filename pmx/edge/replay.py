@@ -33,11 +33,12 @@ class Replayed:
         outputs: output name -> per asset float32 [time] (`rul`: its point estimate) or, for `contribution` and `quality`,
             [time, channel].
         standing: per asset bool [time], whether the alarm stands.
-        breaches: the rows that were refused.
+        breaches: the rows that were refused, and the values that were set apart from others.
         rows: how many rows came in.
         seconds: of scoring, without reading and alignment.
         ignored: columns of the rows that the contract does not list, left out.
         sensors: per asset bool [time, channel], whether the channel's sensor alarm stands.
+        values: how many values the accepted rows hold, without those set apart.
     """
 
     core: str
@@ -51,6 +52,17 @@ class Replayed:
     seconds: float
     ignored: tuple[str, ...] = ()
     sensors: tuple[np.ndarray, ...] = ()
+    values: int = 0
+
+    @property
+    def refused(self) -> tuple[Breach, ...]:
+        """Those of the breaches that cost a whole row."""
+        return tuple(b for b in self.breaches if not b.alone)
+
+    @property
+    def cells(self) -> int:
+        """How many values were set apart from accepted rows."""
+        return len(self.breaches) - len(self.refused)
 
     @property
     def steps(self) -> int:
@@ -126,7 +138,7 @@ def replay(
     total: int = 0,
     anew: dict[str, np.ndarray] | None = None,
 ) -> Replayed:
-    """Rows in arrival order -> contract -> ticks -> step graph -> alarms. Rows that break the contract are set apart and reported.
+    """Rows in arrival order -> contract -> ticks -> step graph -> alarms. What breaks the contract is set apart and reported.
 
     Args:
         bundle: an opened bundle.
@@ -139,17 +151,18 @@ def replay(
     checker, ticker = Checker(contract), Ticker(contract)
     found: list[Breach] = []
     ignored: tuple[str, ...] = ()
-    done, total = 0, len(rows) if isinstance(rows, Rows) else total
+    done, values, total = 0, 0, len(rows) if isinstance(rows, Rows) else total
     for block in _blocks([rows] if isinstance(rows, Rows) else rows):
         ignored = contract.ignored(("asset", "time", *row_columns(block)))
         checked = checker.check(block)
         ticker.add(checked)
         found += checked.breaches
+        values += int((~np.isnan(checked.values)).sum())
         done += len(block)
         if progress and max(total, done) > BLOCK:  # who waits for a sign of life must not wait for the whole file
             progress("rows", done, max(total, done))
     played = replay_ticks(bundle, replace(ticker.ticks(), anew=anew or {}), tuple(found), done, progress)
-    return replace(played, ignored=ignored)
+    return replace(played, ignored=ignored, values=values)
 
 
 def _blocks(parts: Iterable[Rows]) -> Iterator[Rows]:

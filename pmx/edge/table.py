@@ -16,7 +16,7 @@ from pmx.cell import durations, names, plain, times
 from pmx.contract import NEVER, Contract, DataError, Rows, is_long
 from pmx.judge import Breach
 
-QUARANTINE = ("file", "row", "asset", "channel", "reason", "value")
+QUARANTINE = ("file", "row", "asset", "channel", "reason", "value", "lost")
 
 
 def read_csv(path: str | Path, contract: Contract) -> Rows:
@@ -106,11 +106,11 @@ def count_lines(path: str | Path) -> int:
 
 
 def write_quarantine(path: str | Path, breaches: Iterable[Breach]) -> None:
-    """Writes one line for each refused row; the file appears whole or not at all."""
+    """Writes one line for each refused row, and for each value set apart; the file appears whole or not at all."""
     with replacing(Path(path)) as part, part.open("w", encoding="utf-8", newline="") as out:
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(QUARANTINE)
-        writer.writerows((b.file, b.row, b.asset, b.channel, b.reason, b.value) for b in breaches)
+        writer.writerows(tuple(getattr(b, name) for name in QUARANTINE) for b in breaches)
 
 
 @contextmanager

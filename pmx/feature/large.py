@@ -107,7 +107,7 @@ def tick_blocks(
     Args:
         rows: as in `History.rows`. Long rows, with one value each, are taken in one block.
         batch: rows that are judged at a time, beside those carried over.
-        refused: where the rows that were set apart are added, as in `Admitted.quarantine`.
+        refused: where the rows and values that were set apart are added, as in `Admitted.quarantine`.
 
     Yields:
         `asset` (String), `tick` (Int64) and the channels (Float32), sorted by asset and tick.
@@ -128,7 +128,7 @@ def tick_blocks(
         if not admitted.counts["accepted"]:
             continue
         if admitted.quarantine.height:
-            frame = frame.join(admitted.quarantine.select("file", "row"), on=["file", "row"], how="anti", maintain_order="left")
+            frame = _sound(frame, admitted.quarantine)
         readings = admitted.readings.with_columns(_tick(pl.col("time"), contract).alias(".tick"))
         reach = _reach(readings, contract)
         yield from _between(readings, contract, sent, reach)
@@ -139,6 +139,19 @@ def tick_blocks(
     if carried.height:
         rest = admit(carried.lazy(), contract, on_error).readings.with_columns(pl.lit(None, pl.Int64).alias(".tick"))
         yield from _between(rest, contract, sent, None)
+
+
+def _sound(frame: pl.DataFrame, quarantine: pl.DataFrame) -> pl.DataFrame:
+    """Rows that were not refused, with values that were set apart missing, so that nothing is set apart twice."""
+    key = ["file", "row", ".asset"]  # sources that cut a line into assets give them its number
+    quarantine = quarantine.rename({"asset": ".asset"})
+    frame = frame.with_columns(NAME.alias(".asset"))
+    frame = frame.join(quarantine.filter(pl.col("lost") == "row"), on=key, how="anti", maintain_order="left")
+    for (channel,), own in quarantine.filter(pl.col("lost") == "value").group_by(["channel"]):
+        gap = own.select(*key, pl.lit(True).alias(".gap"))
+        frame = frame.join(gap, on=key, how="left", maintain_order="left")
+        frame = frame.with_columns(pl.when(pl.col(".gap").is_null()).then(pl.col(str(channel)))).drop(".gap")
+    return frame.drop(".asset")
 
 
 def _tick(time: pl.Expr, contract: Contract) -> pl.Expr:

@@ -88,10 +88,11 @@ class Stored:
         names: of the features; the column `f<i>` is the i-th.
         rows: feature rows.
         readings: raw rows that they were made of.
-        refused: raw rows that the contract set apart.
+        refused: raw rows that the contract refused.
         partitions: of assets, those among them that were `cached`, so that nothing was computed for them.
         bytes: on disk.
         seconds: it took now.
+        cells: values that the contract set apart from other rows.
 
     Example:
         >>> Stored(Path("features"), ["age"], 10, 160, 0, 2, 2, 1000, 0.1).computed
@@ -107,10 +108,16 @@ class Stored:
     cached: int
     bytes: int
     seconds: float
+    cells: int = 0
 
     @property
     def computed(self) -> int:
         return self.partitions - self.cached
+
+    @property
+    def apart(self) -> str:
+        """What the contract set apart, as words that go after the readings; empty where that is nothing."""
+        return f" ({self.refused:,} of them and {self.cells:,} values set apart)" if self.refused or self.cells else ""
 
     def scan(self) -> pl.LazyFrame:
         """`asset`, `tick` and Float32 columns `f<i>`; the rows of an asset are in the order of their ticks."""
@@ -175,8 +182,8 @@ class FeatureStore:
             shutil.rmtree(home / SHELF, ignore_errors=True)
             found = [d for d in done.values() if d]
             size = sum(f.stat().st_size for f in home.rglob("*") if f.is_file())
-            rows, readings, refused = (sum(d[what] for d in found) for what in ("rows", "readings", "refused"))
-            return Stored(home, known["names"], rows, readings, refused, len(found), cached, size, time.perf_counter() - begin)
+            rows, readings, refused, cells = (sum(d[what] for d in found) for what in ("rows", "readings", "refused", "cells"))
+            return Stored(home, known["names"], rows, readings, refused, len(found), cached, size, time.perf_counter() - begin, cells)
 
     def _compute(
         self, home: Path, history: History, fit: Callable[[list[Partition]], FeatureSet], tell: Tell
@@ -224,7 +231,9 @@ class FeatureStore:
         for file in files:
             _sync(file)
             listed[file.name] = [file.stat().st_size, sha256_of(file)]
-        done = {"rows": rows, "readings": sum(part.assets.values()), "refused": sum(r.height for r in refused), "files": listed}
+        lost = pl.concat([r["lost"] for r in refused]) if refused else pl.Series("lost", [], pl.String)
+        apart = {"refused": int((lost == "row").sum()), "cells": int((lost == "value").sum())}
+        done = {"rows": rows, "readings": sum(part.assets.values()), **apart, "files": listed}
         _write(folder / DONE, done)
         folder.replace(home / part.name)
         _sync(home)

@@ -59,7 +59,7 @@ class Finding:
         low, mean, high: smallest, mean and largest value in the channel's unit, NaN without values.
         zeros: share of its values that are exactly 0.
         empty: assets that never give it a value.
-        refused: reason -> rows that the contract refused for this channel.
+        refused: reason -> values of this channel that the contract set apart, alone or with their rows.
         stuck: the longest run of one exact value, where it is suspicious.
         joint: whether most measurements are stuck in that asset, which tells of the asset and not of this channel.
         reasons: why it cannot be used; empty = it can.
@@ -168,7 +168,7 @@ def _reasons(
         found.append(f"mostly missing ({missing:.0%} of running ticks)")
     outside = refused.get("out_of_range", 0)
     if outside / (outside + values) > REFUSED:
-        found.append(f"{outside / (outside + values):.0%} of its rows outside [{_end(channel.low, '-inf')}, {_end(channel.high, 'inf')}]")
+        found.append(f"{outside / (outside + values):.0%} of its values outside [{_end(channel.low, '-inf')}, {_end(channel.high, 'inf')}]")
     if stuck and stuck.overall > STUCK_USABLE:
         found.append(f"stuck for {stuck.overall:.0%} of its values, longest at {stuck.value:.4g} in {shown(stuck.asset)}")
     return found
@@ -194,7 +194,7 @@ def _remarks(
         elif step > COARSE_STEP * spread > 0:
             found.append(f"low resolution: steps of {step:.3g}, standard deviation {spread:.3g}")
     if refused:
-        found.append("refused rows: " + ", ".join(f"{n:,} {reason}" for reason, n in refused.items()))
+        found.append("set apart: " + ", ".join(f"{n:,} {reason}" for reason, n in refused.items()))
     return found
 
 

@@ -93,6 +93,7 @@ def _tiles(profile: Profile) -> str:
         (f"{usable} of {len(profile.channels)}", "channels usable"),
         (f"{counts['in']:,}", "rows"),
         (f"{counts['quarantined']:,}", "rows refused"),
+        (f"{counts['cells']:,}", "values set apart"),
     ]
     return "<div class=tiles>" + "".join(f"<div class=tile><b>{escape(v)}</b><small>{escape(n)}</small></div>" for v, n in tiles) + "</div>"
 

@@ -100,12 +100,12 @@ class Record:
 
     @property
     def quarantine(self) -> pl.DataFrame:
-        """The refused rows, as in `Admitted`."""
+        """The refused rows and the values set apart, as in `Admitted`."""
         return self.admitted.quarantine
 
     @property
     def counts(self) -> dict[str, int]:
-        """Raw rows `in`, `accepted` and `quarantined`."""
+        """Raw rows `in`, `accepted` and `quarantined`, and `cells`, as in `Admitted`."""
         return self.admitted.counts
 
     @property

@@ -66,7 +66,7 @@ class Profile:
 
     @property
     def reasons(self) -> dict[str, int]:
-        """Reason -> rows that the contract refused for it."""
+        """Reason -> rows that the contract refused for it, and values that it set apart."""
         table = self.record.quarantine
         return dict(table.group_by("reason").len().sort("reason").iter_rows()) if table.height else {}
 

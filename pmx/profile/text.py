@@ -20,6 +20,7 @@ def text(profile: Profile) -> str:
     noun = _plural(history.noun, len(profile.record.assets))
     lines = [
         f"{shown(history.name, 80)}: {len(profile.record.assets):,} {noun}, {counts['in']:,} rows, {counts['quarantined']:,} of them refused"
+        + (f", {counts['cells']:,} values set apart" if counts["cells"] else "")
     ]
     lines += _block("Verdict", [profile.claim.headline, *profile.claim.lines])
     for name, told in sections(profile):
@@ -52,7 +53,7 @@ def record_lines(profile: Profile) -> list[str]:
         f"{length_text(record, running.max())}, median {length_text(record, float(np.median(running)))}",
     ]
     if profile.reasons:
-        lines.append("refused rows: " + ", ".join(f"{n:,} {reason}" for reason, n in profile.reasons.items()))
+        lines.append("set apart: " + ", ".join(f"{n:,} {reason}" for reason, n in profile.reasons.items()))
     lines += standstills(record, profile.channels)
     episodes = record.history.episodes
     if episodes is not None:

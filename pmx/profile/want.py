@@ -85,7 +85,7 @@ def _of_channels(record: Record, channels: list[Finding], operation: Operation) 
     refused = sorted((c for c in channels if c.refused), key=lambda c: -sum(c.refused.values()))
     for c in refused[:2]:
         worst = max(c.refused, key=lambda r: c.refused[r])
-        found.append(f"check channel {shown(c.name)}: {c.refused[worst]:,} rows refused {_why(record, worst)}")
+        found.append(f"check channel {shown(c.name)}: {c.refused[worst]:,} values refused {_why(record, worst)}")
     if not operation.settings:
         found.append("a load or speed channel: no channel is a setting, so a change of operation looks like a change of health")
     still = max(

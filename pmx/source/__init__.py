@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from pmx.contract import Contract
 
+LEAST_VALUES = 20  # of a channel, before a share of them says something
+
 
 class Reduction(Protocol):
     """How a waveform becomes the values of one tick, as `pmx.feature.snapshot.Snapshot` does it.
@@ -150,13 +152,15 @@ class Admitted:
     Attributes:
         readings: `file`, `row`, `asset` (String), `time` (Datetime[us, UTC], or Float64 in the life unit), then the channels
             (Float64, null = missing), in arrival order.
-        quarantine: the refused rows: `file`, `row`, `asset`, `channel`, `reason`, `value` (String).
-        counts: raw rows `in`, `accepted` and `quarantined`; the first is the sum of the others.
+        quarantine: the refused rows, and values set apart from others: `file`, `row`, `asset`, `channel`, `reason`, `value` and what
+            is `lost`, `row` or `value` (String).
+        counts: raw rows `in`, `accepted` and `quarantined`; the first is the sum of the others; and `cells`, the values set apart from
+            accepted rows.
         ignored: columns that the contract does not list, left out.
 
     Example:
         >>> import polars as pl
-        >>> Admitted(pl.DataFrame({"asset": ["P1"]}), pl.DataFrame(), {"in": 1, "accepted": 1, "quarantined": 0}).counts["in"]
+        >>> Admitted(pl.DataFrame({"asset": ["P1"]}), pl.DataFrame(), {"in": 1, "accepted": 1, "quarantined": 0, "cells": 0}).counts["in"]
         1
     """
 
@@ -166,7 +170,7 @@ class Admitted:
     ignored: tuple[str, ...] = ()
 
     def some(self, name: str) -> Admitted:
-        """The same, refused when no row of the history of this name is left."""
+        """The same, refused when no row of the history of this name is left, or when nothing is left of a channel that broken cells fill."""
         if not self.counts["accepted"]:
             reasons = self.quarantine.group_by("reason").len().sort("len", descending=True) if self.quarantine.height else None
             told = "" if reasons is None else "; refused as " + ", ".join(f"{r} ({n:,})" for r, n in reasons.head(3).iter_rows())
@@ -175,4 +179,16 @@ class Admitted:
             raise DataError(
                 f"{name}: of {self.counts['in']:,} rows none is left to work on{told}{cell} -> correct the rows, or the card or contract"
             )
+        self._check_channels(name)
         return self
+
+    def _check_channels(self, name: str) -> None:
+        """A channel in another dialect is no broken sensor, though its rows go on."""
+        cells = self.quarantine.filter(self.quarantine["lost"] == "value") if self.counts["cells"] else self.quarantine.clear()
+        for (channel,), own in cells.group_by(["channel"], maintain_order=True):
+            values = self.readings[str(channel)]
+            if own.height >= LEAST_VALUES and values.null_count() == len(values):
+                first = own.row(0, named=True)
+                where = f"such as {shown(first['value'])!r} in {shown(first['file'], 200)}, row {first['row']} ({first['reason']})"
+                how = "correct them, or the card or contract, or leave the channel out"
+                raise DataError(f"{name}: all {own.height:,} values of channel {shown(str(channel))} are set apart, {where} -> {how}")

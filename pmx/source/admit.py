@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from pmx.apart import Apart
 from pmx.clock import LocalTimes
-from pmx.contract import BLANKS, INFINITY, MISSING, NEVER, NUMBER, TIME, Contract, DataError, Rows, UsageError, is_long, refusal_text
+from pmx.contract import BLANKS, CUT, INFINITY, MISSING, NEVER, NUMBER, TIME, Contract, DataError, Rows, UsageError, is_long, refusal_text
 from pmx.edge.table import QUARANTINE, replacing
 from pmx.judge import ORDER, Breach, breaches, refusal
 from pmx.rule import Rule, rules
-from pmx.source import Admitted
+from pmx.source import LEAST_VALUES, Admitted
 from pmx.unit import looks_like
 
 PLACE = ("file", "row", "asset", "time")
 UTC_TIME = pl.Datetime("us", "UTC")
-LEAST_VALUES = 20  # of a channel, before a share of them says something
 MOST, SOME = 0.5, 0.05  # shares of a channel beyond its range: no blemish in any case, or where another unit explains them
 
 
@@ -28,8 +28,8 @@ def admit(rows: pl.LazyFrame, contract: Contract, on_error: str = "refuse", quar
     Args:
         rows: as in `History.rows`; long where it has the columns `channel` and `value`.
         contract: whose rules hold.
-        on_error: `refuse` raises a DataError on any breach and writes nothing; `quarantine` sets the refused rows apart, but
-            raises one where a channel as a whole lies beyond its range.
+        on_error: `refuse` raises a DataError on any breach and writes nothing; `quarantine` sets refused rows apart, and of wide
+            rows with another value the broken values alone, but raises one where a channel as a whole lies beyond its range.
         quarantine: the Parquet file that takes them, written in that case alone; None = they are only returned.
     """
     if on_error not in ("refuse", "quarantine"):
@@ -41,14 +41,16 @@ def admit(rows: pl.LazyFrame, contract: Contract, on_error: str = "refuse", quar
     contract.require(given, file)
     own = rules(contract, columns)
     judged = _Judged.of(frame, contract, own)
-    first = judged.first
-    found = breaches(contract, to_rows(frame.filter(pl.Series(first >= 0)), contract), own, first[first >= 0])
+    row, rule, alone = judged.apart.listed(judged.first)
+    at, row = np.unique(row, return_inverse=True)
+    found = breaches(contract, to_rows(frame[at], contract), own, row, rule, alone)
     if found and on_error == "refuse":
         raise refusal(found, judged.beyond)
     if judged.beyond:
         raise DataError(refusal_text(file, len(judged.beyond), judged.beyond))
     table = _table(found)
-    counts = {"in": frame.height, "accepted": frame.height - len(found), "quarantined": len(found)}
+    cells, refused = int(alone.sum()), int((judged.first >= 0).sum())
+    counts = {"in": frame.height, "accepted": frame.height - refused, "quarantined": refused, "cells": cells}
     readings = (_from_long if is_long(columns) else _from_wide)(frame, judged, contract)
     if contract.lateness:
         readings = readings.sort("asset", "time", maintain_order=True)
@@ -120,6 +122,7 @@ class _Judged:
         broken: text column -> where it is no number, bool [row].
         channel: of long rows the index of the channel, int [row], -1 = not listed; None = wide rows.
         first: index of the first broken rule, int [row], -1 = accepted.
+        apart: of wide rows the broken values.
         beyond: what there is to say of channels that lie beyond their range as a whole.
     """
 
@@ -129,6 +132,7 @@ class _Judged:
     broken: dict[str, np.ndarray]
     channel: np.ndarray | None
     first: np.ndarray
+    apart: Apart
     beyond: list[str]
 
     @classmethod
@@ -142,10 +146,16 @@ class _Judged:
         if long:
             index = _plain("channel").replace_strict(contract.names, list(range(len(contract.names))), default=-1, return_dtype=pl.Int32)
             channel = frame.select(index).to_series().to_numpy()
-        judged = cls(asset, _time(frame, asset, contract), values, broken, channel, np.full(frame.height, -1, np.int32), [])
+        first, apart = np.full(frame.height, -1, np.int32), Apart(own)
+        judged = cls(asset, _time(frame, asset, contract), values, broken, channel, first, apart, [])
         for k, rule in enumerate(own):
             if rule.test not in ORDER:
-                judged._mark(k, judged._breaks(rule, frame, contract))
+                where = judged._breaks(rule, frame, contract)
+                if channel is None and rule.of_value:
+                    apart.add(k, where & (first < 0))
+                else:
+                    judged._mark(k, where)
+        apart.settle(first, lambda c, at: values[c].gather(at).to_numpy(), lambda c, at: (frame[c].gather(at) == CUT).to_numpy())
         judged._judge_order(contract, own)
         for rule in own:
             if rule.name == "out_of_range":
@@ -232,6 +242,14 @@ def _outside(rule: Rule, values: pl.Series) -> np.ndarray:
 
 def _from_wide(frame: pl.DataFrame, judged: _Judged, contract: Contract) -> pl.DataFrame:
     values = [judged.values[c] for c in contract.names]
+    gaps: dict[str, list[np.ndarray]] = {}
+    for name, at in judged.apart.kept(judged.first):
+        gaps.setdefault(name, []).append(at)
+    for k, name in enumerate(contract.names):
+        if name in gaps:
+            gap = np.zeros(frame.height, bool)
+            gap[np.concatenate(gaps[name])] = True
+            values[k] = values[k].set(pl.Series(gap), None)
     values = [(v.fill_nan(None) if v.is_nan().any() else v).alias(c) for c, v in zip(contract.names, values, strict=True)]
     readings = pl.DataFrame([frame["file"], frame["row"], judged.asset, judged.time.alias("time"), *values])
     return readings if (judged.first < 0).all() else readings.filter(pl.Series(judged.first < 0))

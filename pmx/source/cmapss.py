@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from pmx.contract import Channel, Contract, DataError, UsageError, shown
+from pmx.contract import CUT, Channel, Contract, DataError, UsageError, shown
 from pmx.source import History, Source
 from pmx.source.download import fetch_zip, recorded
 
@@ -138,7 +138,7 @@ def _scan(file: Path, prefix: str) -> pl.LazyFrame:
     number = cell.get(0).str.strip_chars()
     # An engine that is no number gets no name, and the contract refuses the row.
     asset = pl.when(number.str.contains("^[0-9]+$")).then(pl.lit(prefix) + number.str.zfill(3))
-    absent = pl.lit("(line ends before it)")  # no number, so that the contract refuses the row and names the channel
+    absent = pl.lit(CUT)  # no number, so that the contract refuses the row and names the channel
     columns = [pl.when(cell.len() > i).then(cell.get(i, null_on_oob=True)).otherwise(absent).alias(n) for i, n in enumerate(names) if i]
     beyond = cell.slice(len(names)).list.join(" ").alias(f"column_{len(names) + 1}")  # a value there is refused as an unknown channel
     rows = text.filter(line.fill_null("") != "").with_columns(cells=line.str.split(" "))

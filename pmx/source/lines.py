@@ -1,7 +1,7 @@
 """Text files of numbers, read line by line without guessing: what a line lacks or has too much is left to the contract.
 
-A CSV reader takes a line that ends too soon for one whose last values are missing. Here each absent cell holds a text that
-is no number, so that the contract refuses the row and names the channel, and the other rows can still be used.
+A CSV reader takes a line that ends too soon for one whose last values are missing. Here each absent cell holds a text by which
+the contract refuses the row and names the channel, and the other rows can still be used.
 """
 
 from __future__ import annotations
@@ -12,9 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
-from pmx.contract import DataError, UsageError, shown
-
-CUT = "(line ends before it)"
+from pmx.contract import CUT, DataError, UsageError, shown
 
 
 def check_names(names: Sequence[str], noun: str, example: str) -> None:

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from pmx.contract import Channel, Contract, DataError, shown
+from pmx.contract import CUT, Channel, Contract, DataError, shown
 from pmx.source import History, Source
 from pmx.source.admit import PLACE, microseconds
 from pmx.source.download import fetch_files, recorded
 from pmx.source.episodes import episode_table, no_events, title
-from pmx.source.lines import CUT, cells_of, check_names, natural, table_of
+from pmx.source.lines import cells_of, check_names, natural, table_of
 
 HOME = "https://raw.githubusercontent.com/waico/SKAB/master/data"
 HEALTHY = "anomaly-free"

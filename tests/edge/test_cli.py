@@ -66,7 +66,10 @@ def test_a_row_that_breaks_the_contract_is_set_apart_and_named(bundle, readings,
     with open(tmp_path / "readings.quarantine.csv", newline="") as file:
         (refused,) = csv.DictReader(file)
     assert (refused["row"], refused["reason"], refused["file"]) == ("5", reason, str(path))
-    assert result["quarantined"] == 1 and result["rows"] == len(path.read_text().splitlines()) - 1
+    alone = reason in ("wrong_type", "out_of_range", "infinite")
+    assert refused["lost"] == ("value" if alone else "row") and result["rows"] == len(path.read_text().splitlines()) - 1
+    assert (result["quarantined"], result["cells"]) == ((0, 1) if alone else (1, 0))
+    assert result["breaches"] == ({refused["channel"]: {reason: 1}} if alone else {})
     assert result["steps"] > 0 and result["core_digest"] == Bundle.open(bundle).core
 
 
@@ -90,6 +93,35 @@ def test_a_file_that_cannot_be_used_is_refused(bundle, readings, tmp_path, kind)
     if kind == "spelling":  # the rows themselves say why, and all of them are set apart
         assert "(unparsable_time)" in done.stdout and f"and {len(readings) - 9} more ({len(readings) - 9} unparsable_time)" in done.stdout
         assert len((tmp_path / "readings.quarantine.csv").read_text().splitlines()) == len(readings)
+
+
+def every(lines: list[str], columns: list[str], value) -> list[str]:
+    head, *cells = csv.reader(lines)
+    for line in cells:
+        for name in columns:
+            line[head.index(name)] = value(line[head.index(name)])
+    return [";".join(line) for line in [head, *cells]]
+
+
+def test_a_sensor_that_fails_for_good_is_named_and_hides_no_other(bundle, readings, tmp_path):
+    path = tmp_path / "readings.csv"
+    path.write_text("\n".join(every(readings, ["pressure"], lambda v: "-9999")) + "\n")
+    done = edge("replay", bundle, "--input", path, "--json", "--quiet")
+    result, rows = json.loads(done.stdout.splitlines()[-1]), len(readings) - 1
+    assert done.returncode == 0 and result["breaches"] == {"pressure": {"out_of_range": rows}}
+    assert (result["cells"], result["quarantined"]) == (rows, 0) and result["steps"] > 0
+    assert f"0 of {rows} rows refused, {rows} values of others; set apart in" in done.stdout
+    assert f"  channel pressure: {rows:,} out_of_range" in done.stdout
+
+
+def test_a_file_of_which_most_values_are_broken_is_refused(bundle, readings, tmp_path):
+    path = tmp_path / "readings.csv"
+    columns = readings[0].split(",")[2:-1]
+    path.write_text("\n".join(every(readings, columns, lambda v: v.replace(".", ",") if "." in v else v + ",0")) + "\n")
+    done = edge("replay", bundle, "--input", path, "--quiet")
+    assert done.returncode == 3 and "values set apart, what is left tells nothing" in done.stderr
+    left = sum(line[-1] != "," for line in readings[1:])  # rows that hold a value in the one column that was not spoiled
+    assert "decimal comma" in done.stdout and f"channel pressure: {left} wrong_type" in done.stdout
 
 
 def test_a_column_too_many_is_named_once_and_left_out(bundle, readings, tmp_path):

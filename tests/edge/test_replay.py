@@ -91,7 +91,20 @@ def test_counts_in_are_counts_out_and_set_apart(rows):
     contract = small_fleet().history.contract
     found = replay(small_fleet().bundle, spoiled)
     assert [b.row for b in found.breaches] == rows.row[at].tolist() and {b.reason for b in found.breaches} == {"infinite"}
-    assert found.rows == len(rows) == len(found.breaches) + len(Checker(contract).check(spoiled).asset)
+    assert found.cells == len(at) and not found.refused and found.rows == len(rows)
+    spoiled.asset[at[:3]] = ""
+    found, checked = replay(small_fleet().bundle, spoiled), Checker(contract).check(spoiled)
+    assert len(found.refused) == 3 and found.cells == len(at) - 3 and found.rows == len(rows) == len(found.refused) + len(checked.asset)
+    assert found.values == int((~np.isnan(checked.values)).sum())
+
+
+def test_a_broken_sensor_costs_a_machine_no_verdict(played, rows):
+    spoiled = copy.deepcopy(rows)
+    spoiled.values["vibration"][:] = -9999.0
+    found = replay(small_fleet().bundle, spoiled)
+    assert found.cells == len(rows) and not found.refused
+    assert [t.tolist() for t in found.tick] == [t.tolist() for t in played.tick]
+    assert all(np.isfinite(rul).all() for rul in found.outputs["rul"])
 
 
 def test_the_alarm_log_tells_what_stands(played):

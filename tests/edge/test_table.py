@@ -70,13 +70,17 @@ def test_a_header_alone_has_no_rows(tmp_path):
 
 
 def test_the_quarantine_holds_each_refused_row(tmp_path):
-    source = written(tmp_path, b'asset,time,load,speed\nP1,1,-2,3\nP1,1,2,3\nP1,1,2,"x;y"""\n')
+    source = written(tmp_path, b'asset,time,load,speed\nP1,1,-2,3\nP1,1,2,3\nP1,2,,"x;y"""\n')
     checked = Checker(CONTRACT).check(read_csv(source, CONTRACT))
     write_quarantine(tmp_path / "quarantine.csv", checked.breaches)
     with open(tmp_path / "quarantine.csv", newline="") as file:
         head, *lines = csv.reader(file)
-    assert head == ["file", "row", "asset", "channel", "reason", "value"]
-    assert lines == [[str(source), "2", "P1", "load", "out_of_range", "-2"], [str(source), "4", "P1", "speed", "wrong_type", 'x;y"']]
+    assert head == ["file", "row", "asset", "channel", "reason", "value", "lost"]
+    assert lines == [
+        [str(source), "2", "P1", "load", "out_of_range", "-2", "value"],
+        [str(source), "3", "P1", "", "duplicate", "1", "row"],
+        [str(source), "4", "P1", "speed", "wrong_type", 'x;y"', "row"],
+    ]
 
 
 def test_a_write_that_fails_leaves_the_older_file(tmp_path):

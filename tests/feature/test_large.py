@@ -31,7 +31,7 @@ def contract(lateness: float = 0.0, running: Running | None = None) -> Contract:
 
 @st.composite
 def fleets(draw: st.DrawFn, late: float) -> pl.DataFrame:
-    """Rows of three assets, whose times move on, or fall back by less than the lateness; values are missing at random."""
+    """Rows of three assets, whose times move on, or fall back by less than the lateness; values are missing, or broken, at random."""
     steps = draw(st.lists(st.tuples(st.integers(0, 2), st.floats(0.05, 4.0), st.floats(0, 1)), min_size=1, max_size=60))
     seed = draw(st.integers(0, 2**16))
     rng, newest, rows = np.random.default_rng(seed), [0.0, 0.0, 0.0], []
@@ -39,6 +39,7 @@ def fleets(draw: st.DrawFn, late: float) -> pl.DataFrame:
         time = newest[asset] + (step if back < 0.7 or not late else -late * (1 - back))
         newest[asset] = max(newest[asset], time)
         values = [None if rng.random() < 0.4 else float(v) for v in (*rng.uniform(0, 9, 2), rng.uniform(0, 100), rng.integers(0, 50))]
+        values = [v if v is None or rng.random() > 0.06 else (float("inf"), float("-inf"), -9999.0, -1.0)[k] for k, v in enumerate(values)]
         rows.append(("r.csv", len(rows) + 2, f"P{asset}", round(time, 3), *values))
     schema = {"file": pl.String, "row": pl.Int64, "asset": pl.String, "time": pl.Float64} | {c.name: pl.Float64 for c in CHANNELS}
     return pl.DataFrame(rows, schema=schema, orient="row")
@@ -63,7 +64,17 @@ def test_blocks_give_the_ticks_of_all_rows_at_once(data: st.DataObject, batch: i
         return
     refused: list[pl.DataFrame] = []
     assert_frame_equal(joined(rows.lazy(), with_, batch, refused), to_ticks(admitted.readings, with_))
-    assert sum(r.height for r in refused) == admitted.counts["quarantined"]
+    assert sum(r.height for r in refused) == admitted.quarantine.height, "nothing is set apart twice"
+    assert sum((r["lost"] == "value").sum() for r in refused) == admitted.counts["cells"]
+
+
+def test_assets_that_share_a_line_are_told_apart_when_one_of_them_is_set_apart() -> None:
+    rows = pl.DataFrame({"file": ["a"] * 6, "row": [2, 2, 3, 3, 4, 4], "asset": ["A", "B"] * 3, "time": [1.0, 1.0, 1.4, 1.4, 2.0, 2.0]})
+    rows = rows.with_columns(load=pl.Series([1.0, -9.0, 3.0, 4.0, 5.0, 6.0]), heat=pl.Series([None, None, 1.0, -1.0, 1.0, 1.0]))
+    with_ = Contract((Channel("load", "kW", low=0.0, align="mean"), Channel("heat", "°C", low=0.0, align="mean")), "h", "life")
+    expected = to_ticks(admit(rows.lazy(), with_, "quarantine").readings, with_)
+    for batch in (1, 2, 3, 4):
+        assert_frame_equal(joined(rows.lazy(), with_, batch), expected)
 
 
 def test_a_calendar_and_text_too() -> None:

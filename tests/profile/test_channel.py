@@ -85,7 +85,7 @@ def test_refused_rows_are_counted_by_channel_and_reason():
     below = int((frame["heat"] < 59.5).sum())
     heat = found(profile, "heat")
     assert heat.refused == {"out_of_range": below} and profile.reasons == {"out_of_range": below} and not heat.usable
-    assert heat.reasons == [f"{below / len(frame):.0%} of its rows outside [59.5, inf]"] and heat.values == len(frame) - below
+    assert heat.reasons == [f"{below / len(frame):.0%} of its values outside [59.5, inf]"] and heat.values == len(frame) - below
 
 
 def test_a_counter_that_begins_anew_is_counted():

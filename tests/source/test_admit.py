@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pmx.contract import Channel, Contract, DataError
+from pmx.contract import CUT, Channel, Contract, DataError
 from pmx.judge import Checker
 from pmx.source.admit import admit, to_rows
 
@@ -26,6 +26,7 @@ CELL = st.one_of(
         ["\u0131nf", "\u0130NF", "INF\u0130nity", "nu\u017f", "\u0663", "+.5", "+-1", "0x1p3", "1_0", "++inf", "-null", "#N/A"]
     ),
     st.floats().map(repr),
+    st.just(CUT),
     STRANGE,
 )
 DAYS = ["2024-02-29", "1000-01-01", "9999-12-31", "1969-12-31", "2023-02-29", "2026-04-31", "0999-12-31", "2026-13-01", "2026-1-01"]
@@ -48,7 +49,7 @@ def table(rows: list[tuple], columns: dict) -> pl.DataFrame:
 
 def assert_same_verdicts(frame: pl.DataFrame, contract: Contract) -> None:
     checked, admitted = Checker(contract).check(to_rows(frame, contract)), admit(frame.lazy(), contract, "quarantine")
-    ours = [(b.file, b.row, b.asset, b.channel, b.reason, b.value) for b in checked.breaches]
+    ours = [(b.file, b.row, b.asset, b.channel, b.reason, b.value, b.lost) for b in checked.breaches]
     assert ours == admitted.quarantine.rows()
     assert (checked.position + 2).tolist() == admitted.readings["row"].to_list()
     assert checked.asset.tolist() == admitted.readings["asset"].to_list()
@@ -57,7 +58,9 @@ def assert_same_verdicts(frame: pl.DataFrame, contract: Contract) -> None:
     np.testing.assert_array_equal(checked.values, values.reshape(-1, len(contract.names)))
     assert admitted.readings.null_count().sum_horizontal().item() == np.isnan(checked.values).sum()
     counts = admitted.counts
-    assert counts["in"] == frame.height == counts["accepted"] + counts["quarantined"] == len(checked.asset) + len(checked.breaches)
+    assert counts["in"] == frame.height == counts["accepted"] + counts["quarantined"]
+    assert counts["accepted"] == len(checked.asset) and counts["cells"] == sum(b.alone for b in checked.breaches)
+    assert len(checked.breaches) == counts["quarantined"] + counts["cells"]
 
 
 def test_every_combination_of_the_parts_of_a_time():
@@ -73,7 +76,8 @@ def test_every_combination_of_the_parts_of_a_time():
 def test_the_grammars_mean_the_same_to_both(cells):
     strings = dict.fromkeys(["time", "load", "speed"], pl.String)
     assert_same_verdicts(table([(f"P{i}", stamp, "1", "") for i, (stamp, _) in enumerate(cells)], strings), CALENDAR)
-    assert_same_verdicts(table([(f"P{i}", "1", "", cell) for i, (_, cell) in enumerate(cells)], strings), LIFE)
+    for beside in ("", "1"):
+        assert_same_verdicts(table([(f"P{i}", "1", beside, cell) for i, (_, cell) in enumerate(cells)], strings), LIFE)
 
 
 @settings(max_examples=100, deadline=None)
@@ -102,7 +106,10 @@ def test_typed_times_on_the_calendar_clock(rows):
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.lists(st.tuples(st.sampled_from("AB"), st.sampled_from("12345"), st.sampled_from(["1", "1", "1", "bad"]), st.just("")), max_size=40)
+    st.lists(
+        st.tuples(st.sampled_from("AB"), st.sampled_from("12345"), st.sampled_from(["1", "1", "bad"]), st.sampled_from(["", "1"])),
+        max_size=40,
+    )
 )
 def test_only_accepted_rows_move_the_newest_time(rows):
     assert_same_verdicts(table(rows, dict.fromkeys(["time", "load", "speed"], pl.String)), LIFE)
@@ -113,23 +120,28 @@ DIRTY = table(
         ("A", "1", "1", "1"),
         ("A", "1", "1", "1"),
         ("A", "2", "abc", "1"),
-        ("A", "3", "1e9", "1"),
+        ("A", "2", "1", "1"),
+        ("A", "3", "1e9", "-inf"),
         ("A", "4", "1", "inf"),
-        ("", "5", "1", "1"),
+        ("", "5", "abc", "1"),
     ]
-    + [("A", "noon", "1", "1"), ("A", "0.5", "1", "1"), ("A", "6", "", "1")],
+    + [("A", "noon", "1", "1"), ("A", "0.5", "1", "1"), ("A", "6", "", "1"), ("A", "7", "1", CUT), ("A", "8", "", "x")],
     dict.fromkeys(["time", "load", "speed"], pl.String),
 )
-REASONS = ["duplicate", "wrong_type", "out_of_range", "infinite", "missing_asset", "unparsable_time", "not_monotonic"]
+REASONS = ["duplicate", "wrong_type", "duplicate", "out_of_range", "infinite", "missing_asset", "unparsable_time", "not_monotonic"]
+REASONS += ["wrong_type", "wrong_type"]
+LOST = ["row", "value", "row", "row", "value", *["row"] * 5]
 
 
 def test_the_quarantine_is_a_file_of_its_own(tmp_path):
     path = tmp_path / "quarantine.parquet"
     admitted = admit(DIRTY.lazy(), LIFE, "quarantine", path)
     stored = pl.read_parquet(path)
-    assert stored.columns == ["file", "row", "asset", "channel", "reason", "value"] and stored["reason"].to_list() == REASONS
-    assert stored.equals(admitted.quarantine) and admitted.counts == {"in": 9, "accepted": 2, "quarantined": 7}
-    assert admitted.readings.schema["load"] == pl.Float64 and admitted.readings["load"].to_list() == [1.0, None]
+    assert stored.columns == ["file", "row", "asset", "channel", "reason", "value", "lost"]
+    assert stored["reason"].to_list() == REASONS and stored["lost"].to_list() == LOST
+    assert stored.equals(admitted.quarantine) and admitted.counts == {"in": 12, "accepted": 4, "quarantined": 8, "cells": 2}
+    assert admitted.readings.schema["load"] == pl.Float64 and admitted.readings["load"].to_list() == [1.0, None, 1.0, None]
+    assert admitted.readings["speed"].to_list() == [1.0, 1.0, None, 1.0]
     admit(DIRTY.head(1).lazy(), LIFE, "quarantine", path)
     assert pl.read_parquet(path).height == 0, "an older run's quarantine is left standing"
     assert [p.name for p in tmp_path.iterdir()] == ["quarantine.parquet"]
@@ -170,7 +182,7 @@ def test_dirty_long_rows_in_local_time_are_judged_as_on_a_device(rows, lateness,
     contract = replace(BERLIN, lateness=lateness)
     frame = table(rows, dict.fromkeys(["time", "channel", "value", "quality"], pl.String))
     checked, admitted = Checker(contract).check(to_rows(frame, contract)), admit(frame.lazy(), contract, "quarantine")
-    ours = [(b.file, b.row, b.asset, b.channel, b.reason, b.value) for b in checked.breaches]
+    ours = [(b.file, b.row, b.asset, b.channel, b.reason, b.value, b.lost) for b in checked.breaches]
     assert ours == admitted.quarantine.rows()
     counts = admitted.counts
     assert counts["in"] == frame.height == counts["accepted"] + len(ours) == len(checked.asset) + len(ours)
@@ -195,7 +207,7 @@ def test_local_wide_rows_within_the_lateness_reach_the_same_verdicts(rows, laten
     contract = replace(BERLIN, lateness=lateness)
     frame = table(rows, dict.fromkeys(["time", "load", "speed"], pl.String))
     checked, admitted = Checker(contract).check(to_rows(frame, contract)), admit(frame.lazy(), contract, "quarantine")
-    ours = [(b.file, b.row, b.asset, b.channel, b.reason, b.value) for b in checked.breaches]
+    ours = [(b.file, b.row, b.asset, b.channel, b.reason, b.value, b.lost) for b in checked.breaches]
     assert ours == admitted.quarantine.rows() and sorted(admitted.readings["row"]) == (checked.position + 2).tolist()
 
 
@@ -213,7 +225,21 @@ def test_a_channel_that_lies_beyond_its_range_as_a_whole_is_no_blemish():
     with pytest.raises(DataError, match=r"channel load: 60.0% of 100 values .*outside \[0.0, 100.0\] °C -> convert") as caught:
         admit(hot(0.6, 1e6).lazy(), HEAT, "quarantine")
     assert "look like" not in str(caught.value)
-    assert admit(hot(0.3, 1e6).lazy(), HEAT, "quarantine").counts["quarantined"] == 30
+    admitted = admit(hot(0.3, 1e6).lazy(), HEAT, "quarantine")
+    assert admitted.counts == {"in": 100, "accepted": 100, "quarantined": 0, "cells": 30}
+    assert admitted.readings["load"].null_count() == 30 and not admitted.readings["speed"].null_count()
+
+
+@pytest.mark.parametrize("cells, told", [(25, True), (19, False)])
+def test_a_channel_that_broken_cells_fill_is_no_broken_sensor(cells: int, told: bool):
+    comma = table([("A", str(k), f"{k},5", "1") for k in range(cells)], dict.fromkeys(["time", "load", "speed"], pl.String))
+    admitted = admit(comma.lazy(), LIFE, "quarantine")
+    assert admitted.counts["accepted"] == cells == admitted.counts["cells"]
+    if told:
+        with pytest.raises(DataError, match="all 25 values of channel load are set apart, such as '0,5' in r.csv, row 2 .wrong_type. -> "):
+            admitted.some("plant")
+    else:
+        assert admitted.some("plant") is admitted
 
 
 def test_a_part_of_a_channel_in_another_unit_is_named():

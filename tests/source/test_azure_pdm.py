@@ -127,7 +127,7 @@ def test_an_age_that_is_no_number_is_quarantined_day_by_day(archive: Path):
     history = AzurePdm(str(archive), subset=[3, 4]).load()
     admitted = admit(history.rows, history.contract, "quarantine")
     assert set(admitted.quarantine["asset"]) == {"machine 3"} and set(admitted.quarantine["channel"]) == {"machine_age"}
-    assert admitted.counts["accepted"] == admitted.counts["quarantined"]
+    assert admitted.counts["accepted"] == admitted.counts["in"] == 2 * admitted.counts["cells"], "the other channels of machine 3 go on"
 
 
 def test_errors_of_other_kinds_are_noted(archive: Path):

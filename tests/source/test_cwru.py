@@ -80,7 +80,7 @@ def test_the_official_files_are_scipys_own_reading_of_them(data_root: Path):
     normal = waves.filter(pl.col("asset").is_in(list(PARTS)))
     assert len(normal) == 243_938 // 4 // 2048, "the healthy file is decimated by 4"
     assert source.published() == dict.fromkeys(source.published(), True) and len(source.published()) == 7
-    assert admit(history.rows, history.contract).counts == {"in": len(waves), "accepted": len(waves), "quarantined": 0}
+    assert admit(history.rows, history.contract).counts == {"in": len(waves), "accepted": len(waves), "quarantined": 0, "cells": 0}
 
 
 def tone(hertz: float, rate: float, seconds: float = 0.5) -> np.ndarray:

@@ -36,7 +36,7 @@ def test_both_forms_of_the_official_file_are_the_same_four_bearings(data_root: P
     times, values = official(data_root / "ims_bearing" / f"{MERGED}.csv")
     for history in histories:
         admitted = admit(history.rows, history.contract)
-        assert admitted.counts == {"in": 4 * 984, "accepted": 4 * 984, "quarantined": 0}
+        assert admitted.counts == {"in": 4 * 984, "accepted": 4 * 984, "quarantined": 0, "cells": 0}
         for b in range(4):
             rows = admitted.readings.filter(pl.col("asset") == f"test2/bearing {b + 1}")
             assert rows["time"].to_list() == times and rows["row"].to_list() == list(range(2, 986))

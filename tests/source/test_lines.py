@@ -6,9 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pmx.contract import DataError
+from pmx.contract import CUT, DataError
 from pmx.source.episodes import title
-from pmx.source.lines import CUT, cells_of, natural, table_of
+from pmx.source.lines import cells_of, natural, table_of
 
 CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\n\r;", exclude_categories=["Zs", "Cc"]), min_size=1, max_size=5)
 ROWS = st.lists(st.lists(CELLS, max_size=5), max_size=8)

@@ -47,7 +47,7 @@ def archive(tmp_path: Path) -> Path:
 def test_series_never_seen_work(archive: Path):
     history = Nab(str(archive), ["own/fan_2", "own/pump"]).load()
     admitted = admit(history.rows, history.contract, "quarantine")
-    assert admitted.counts == {"in": 206, "accepted": 200, "quarantined": 6} and history.name == "nab own-fan_2+own-pump"
+    assert admitted.counts == {"in": 206, "accepted": 200, "quarantined": 6, "cells": 0} and history.name == "nab own-fan_2+own-pump"
     ticks = to_ticks(admitted.readings, history.contract)
     assert ticks.group_by("asset").len()["len"].to_list() == [100, 100] and not ticks["value"].null_count()
     assert history.groups == {"own/fan_2": "own", "own/pump": "own"} and history.events.height == 0 and history.test_assets is None

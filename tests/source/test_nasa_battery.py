@@ -99,15 +99,16 @@ def test_the_rest_before_and_after_the_load_changes_no_channel_but_the_hottest(s
 @pytest.mark.parametrize(
     "column, channel", [("Voltage_measured", "voltage_start"), ("Temperature_measured", "temperature_start"), ("Time", "time_to_3v5")]
 )
-def test_a_broken_sample_sets_its_discharge_apart_by_name(archive: Path, column: str, channel: str):
+def test_a_broken_sample_sets_what_is_made_of_it_apart_by_name(archive: Path, column: str, channel: str):
     file = archive / "X-1_discharge.csv"
     lines = [line.split(",") for line in file.read_text().splitlines()]
     lines[40][COLUMNS.index(column)] = "3.9 V"
     file.write_text("\n".join(map(",".join, lines)))
     history = NasaBattery(str(archive), "X-1").load()
     admitted = admit(history.rows, history.contract, "quarantine")
-    assert admitted.counts == {"in": 90, "accepted": 89, "quarantined": 1}
-    assert admitted.quarantine.select("row", "asset", "channel", "value").rows() == [(41, "X-1", channel, "3.9 V")]
+    made = [c.name for c, of in DISCHARGE.items() if of == column]
+    assert admitted.counts == {"in": 90, "accepted": 90, "quarantined": 0, "cells": len(made)} and channel in made
+    assert admitted.quarantine.select("row", "asset", "channel", "value").rows() == [(41, "X-1", c, "3.9 V") for c in made]
 
 
 def test_a_line_that_ends_too_soon_sets_its_discharge_apart(archive: Path):
