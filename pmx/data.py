@@ -205,8 +205,9 @@ def features_data(
     from pmx.progress import Progress
 
     cfg, parts = _parts_of(name, overrides)
+    settings = [type(parts.source).__name__, {k: v for k, v in vars(parts.source).items() if k not in ("root", "home")}]
     features, window, on_error = parts.feature, parts.window, str(cfg.on_error)
-    store = FeatureStore(output or Path(cfg.out) / "features" / name, [features, window], hop, on_error)
+    store = FeatureStore(output or Path(cfg.out) / "features" / name, [features, window, settings], hop, on_error)
     with Progress(quiet) as progress:
         progress("loading", 0, 1)
         history = parts.source.load()

@@ -124,7 +124,11 @@ def _replay(options: argparse.Namespace, send: Any) -> dict[str, Any]:
         raise UsageError(f"--output {options.output}: {options.output.parent} is no folder -> make it first")
     if not (options.input or options.waves):
         raise UsageError("nothing to replay -> name a file with --input or --waves")
-    bundle, file = Bundle.open(options.bundle), options.input or options.waves
+    file = options.input or options.waves
+    taken = [f for f in (options.input, options.waves, options.repairs, file.with_suffix(".quarantine.csv")) if f]
+    if options.output and options.output.resolve() in {f.resolve() for f in taken}:
+        raise UsageError(f"--output {options.output} is one of the files that are read or set apart -> name another")
+    bundle = Bundle.open(options.bundle)
     played = _played(options, bundle, send)
     log = played.alarm_log()
     for alarm in log:
@@ -211,9 +215,13 @@ def _tell_refused(file: Path, played: Any, send: Any) -> None:
 
     refused, cells = played.breaches, played.cells
     quarantine = file.with_suffix(".quarantine.csv")
-    write_quarantine(quarantine, refused)
+    try:
+        write_quarantine(quarantine, refused)
+        where = f"set apart in {quarantine}"
+    except OSError as error:  # the verdicts are worth more than the list
+        where = f"not kept: {quarantine} cannot be written ({error.strerror})"
     rows = f"{len(refused) - cells} of {played.rows} rows refused"
-    send("text", f"{rows} and set apart in {quarantine}" if not cells else f"{rows}, {cells} values of others; set apart in {quarantine}")
+    send("text", f"{rows} and {where}" if not cells else f"{rows}, {cells} values of others; {where}")
     for b in refused[:8]:
         where = f"asset {shown(b.asset) or '?'}" + (f", channel {shown(b.channel)}" if b.channel else "")
         mend = f" -> {b.mend}" if b.why != b.rule.why else ""  # where the value itself tells more than the rule

@@ -85,7 +85,7 @@ def read_repairs(path: str | Path, contract: Contract) -> dict[str, np.ndarray]:
     cells = [[row[i] if i < len(row) else "" for i in at] for _, row in lines[1:]]
     asset, time = (np.array([c[i] for c in cells], object) for i in (0, 1))
     known, lost = durations(time) if contract.clock == "life" else times(time)
-    lost = lost if contract.clock == "life" else lost | (known == NEVER)
+    lost = lost | ~(np.abs(known / contract.tick) < 2.0**62) if contract.clock == "life" else lost | (known == NEVER)
     wrong = [
         f"row {lines[i + 1][0]}, {time[i]!r} is not a time{' with a zone, such as 2026-11-30T14:05:00Z' if contract.clock == 'calendar' else ''} -> correct it"
         for i in np.flatnonzero(lost)

@@ -117,7 +117,10 @@ def wave_rows(path: Path, bundle: Bundle, beside: Rows | None = None, progress: 
     arrays = read_npz(path)
     waves = [c.name for c in spec.waves.channels]
     with _told(path):
-        rate = float(arrays.pop("rate").reshape(-1)[0]) if arrays.get("rate", np.empty(0)).size == 1 else None
+        given = np.unique(np.asarray(arrays.pop("rate"), np.float64)) if "rate" in arrays else np.empty(0)
+        if len(given) > 1 or np.isnan(given).any():
+            raise DataError("array rate: one number in Hz for the whole file -> divide the file by rate")
+        rate = float(given[0]) if len(given) else None
         asset, time = _column(arrays, "asset", "U").astype(object), _column(arrays, "time", KINDS)
         _check_arrays(arrays, waves, len(asset))
         parts = []
@@ -158,7 +161,7 @@ def _check_header(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, dtype = read(file)
-    if dtype.hasobject or math.prod(shape) * dtype.itemsize > entry.file_size:
+    if dtype.hasobject or math.prod(shape) * max(1, dtype.itemsize) > entry.file_size:
         raise ValueError(f"array {entry.filename.removesuffix('.npy')} holds objects, or less than it claims")
 
 
@@ -171,7 +174,7 @@ def _told(path: Path) -> Iterator[None]:
         what = str(error)
     except OSError as error:
         what = f"{error.strerror or error} -> check the path and its permissions"
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, ValueError, EOFError, KeyError, RuntimeError, zlib.error) as error:
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, ValueError, EOFError, KeyError, RuntimeError, MemoryError, zlib.error) as error:
         what = f"{error} -> write it with numpy.savez, without objects, or take it from its origin"
     else:
         return

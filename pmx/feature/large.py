@@ -11,9 +11,10 @@ from pathlib import Path
 
 import polars as pl
 
-from pmx.contract import BLANKS, Contract, is_long
+from pmx.clock import LocalTimes
+from pmx.contract import BLANKS, NEVER, Contract, is_long
 from pmx.reading import TOLERANCE, hold_ticks
-from pmx.source.admit import admit
+from pmx.source.admit import admit, microseconds
 from pmx.source.ticks import to_ticks
 
 BATCH = 250_000  # rows that are held at a time
@@ -120,7 +121,9 @@ def tick_blocks(
             yield to_ticks(whole.readings, contract)
         return
     carried, sent = pl.DataFrame(), pl.DataFrame(schema={"asset": pl.String, "sent": pl.Int64})
+    zone = LocalTimes(contract)
     for frame in rows.collect_batches(chunk_size=batch, maintain_order=True):
+        frame = _in_utc(frame, zone, contract)
         frame = pl.concat([carried, frame]) if carried.height else frame
         admitted = admit(frame.lazy(), contract, on_error)
         if refused is not None and admitted.quarantine.height:
@@ -139,6 +142,19 @@ def tick_blocks(
     if carried.height:
         rest = admit(carried.lazy(), contract, on_error).readings.with_columns(pl.lit(None, pl.Int64).alias(".tick"))
         yield from _between(rest, contract, sent, None)
+
+
+def _in_utc(frame: pl.DataFrame, zone: LocalTimes, contract: Contract) -> pl.DataFrame:
+    """The same rows with local times told in UTC: read again with a later block, the second pass of autumn's hour would be the first."""
+    if contract.clock != "calendar" or contract.time_zone == "UTC" or frame.schema["time"] != pl.String:
+        return frame
+    cell = pl.col("time").fill_null("").str.strip_chars(BLANKS)
+    local = ~cell.str.contains("(?:Z|[+-][0-9]{2}:[0-9]{2})$")
+    read = frame.select(asset=NAME, at=microseconds(cell).fill_null(NEVER), local=local)
+    utc, passes = zone.utc(read["asset"].to_numpy(), read["at"].to_numpy(), read["local"].to_numpy())
+    zone.passes |= passes
+    text = pl.from_epoch(pl.Series(utc), "us").dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")
+    return frame.with_columns(pl.when(pl.Series(utc != NEVER)).then(text).otherwise("time").alias("time"))
 
 
 def _sound(frame: pl.DataFrame, quarantine: pl.DataFrame) -> pl.DataFrame:

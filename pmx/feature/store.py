@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+import pmx
 from pmx.contract import Contract, DataError, UsageError
 from pmx.edge.table import replacing
 from pmx.feature.features import FeatureSet
@@ -59,13 +60,8 @@ def _plain(value: object) -> object:
 
 def code_digest(*objects: object) -> str:
     """SHA-256 over the code that makes ticks and features, over the modules of these objects' classes, and over the engines' versions."""
-    import pmx.contract
-    import pmx.reading
-    import pmx.source.admit
-    import pmx.source.ticks
-
-    modules = (pmx.contract, pmx.reading, pmx.source.admit, pmx.source.ticks)
-    own = {Path(str(m.__file__)) for m in modules} | set(Path(__file__).parent.glob("*.py"))
+    root = Path(str(pmx.__file__)).parent
+    own = {f for folder in (root, root / "source", root / "window", root / "feature") for f in folder.glob("*.py")}
     files = sorted(own | {Path(inspect.getfile(type(o))) for o in objects}, key=lambda f: (f.name, str(f)))
     whole = hashlib.sha256("".join(f"{e} {importlib.metadata.version(e)}\n" for e in ENGINES).encode())
     for file in files:
@@ -156,7 +152,11 @@ class FeatureStore:
         """Of this history's store."""
         kernels = [o for r in self.recipe if isinstance(r, FeatureSet) for o in (*r.kernels, r.normalise)]
         code = code_digest(*kernels)
-        return digest_of(history.digest, history.contract, self.recipe, self.hop, self.on_error, self.together, code)[:32]
+        # the digest covers raw files: what was taken of them, and when lives begin, is told apart by the recipe and the events
+        ends = history.events.sort(history.events.columns).write_csv() if history.events.width else ""
+        return digest_of(
+            history.digest, ends, sorted(history.calibration), history.contract, self.recipe, self.hop, self.on_error, self.together, code
+        )[:32]
 
     def build(self, history: History, fit: Callable[[list[Partition]], FeatureSet], tell: Tell, fresh: bool = False) -> Stored:
         """Computes what the store lacks.

@@ -124,7 +124,7 @@ def label_channels(
     for kind, rows in lives.kinds().items():
         if (count := lives.count(rows)) >= LEAST_LIVES:
             compared.append(f"{count} lives that end in {kind}")
-            for form, column, told, by_age in _tell_life(lives, rows, training.contract.tick, protocol):
+            for form, column, told, by_age in _tell_life(lives, rows, training.contract.tick, protocol, planned=kind == "replacements"):
                 why = f"its value{form} alone tells how far {kind} are: R² {told:.4f} on lives it was not fitted on, age alone {by_age:.2f}"
                 found.setdefault(names[column], Finding(ALONE, f"channel {names[column]}", told, why, DROP))
     for what, label in _classes(lives, training, protocol, marked):
@@ -149,8 +149,12 @@ def _forms(lives: _Lives, at: np.ndarray) -> list[tuple[str, np.ndarray]]:
     return [("", values), (" less its first value", values - first[lives.asset[at]])]
 
 
-def _tell_life(lives: _Lives, rows: np.ndarray, tick: float, protocol: Protocol) -> Iterator[tuple[str, int, float, float]]:
-    """Form, channel, and how much of the life left it tells, beside what age tells, where that is almost everything."""
+def _tell_life(lives: _Lives, rows: np.ndarray, tick: float, protocol: Protocol, planned: bool) -> Iterator[tuple[str, int, float, float]]:
+    """Form, channel, and how much of the life left it tells, beside what age tells, where that is almost everything.
+
+    Args:
+        planned: whether lives end in replacements: a plan may read a meter, which then does not read the plan.
+    """
     at = np.flatnonzero(rows)
     at = at[:: max(1, len(at) // SAMPLED)]
     own, left = np.unique(lives.life[at], return_inverse=True)[1], lives.left[at]
@@ -164,9 +168,16 @@ def _tell_life(lives: _Lives, rows: np.ndarray, tick: float, protocol: Protocol)
             told = _told(values[:, column], targets, part)
             # where all lives are of one length age tells as much, and nothing is to be learnt of a channel
             exact = (told >= EXACT) & (1 - told < 0.5 * (1 - by_age))
-            if exact.any():
+            if exact.any() and not (planned and not form and _meters(values[:, column], own)):
                 best = int(np.argmax(np.where(exact, told, -np.inf)))
                 yield form, column, float(told[best]), float(by_age[best])
+
+
+def _meters(value: np.ndarray, life: np.ndarray) -> bool:
+    """Whether a channel never falls within a life, and begins each at about the same value: [row], rows of a life together."""
+    inside = life[1:] == life[:-1]
+    first = value[np.r_[True, ~inside]]
+    return bool((np.diff(value)[inside] >= 0).all() and np.ptp(first) <= SAME_END * np.ptp(value))
 
 
 def _told(value: np.ndarray, targets: np.ndarray, part: np.ndarray) -> np.ndarray:
@@ -321,7 +332,7 @@ def known_afterwards(lives: _Lives, names: list[str], training: Training, marked
 
 
 def _near_events(lives: _Lives, training: Training, marked: list[tuple[str, float, float]]) -> tuple[np.ndarray, int]:
-    """bool [row]: from the last tick before an event to the second after it, and after it became known; and how many events there are."""
+    """bool [row]: from the tick that holds an event to the second after it, and after it became known; and how many events there are."""
     near, events, contract = np.zeros(len(lives.tick), bool), 0, training.contract
     ends = training.events.filter(pl.col("event").is_in(["failure", "replacement"]))
     at, known = (contract.ticks_of(ends[n].to_physical().to_numpy()) for n in ("time", "known_at"))
@@ -334,7 +345,7 @@ def _near_events(lives: _Lives, training: Training, marked: list[tuple[str, floa
         if before < 0:
             continue
         events += 1
-        for first, last in ((own[before], when + AFTERWARDS), (told, told + AFTERWARDS)):
+        for first, last in ((np.ceil(when - 1e-6), when + AFTERWARDS), (told, told + AFTERWARDS)):
             near[begin + np.searchsorted(own, first) : begin + np.searchsorted(own, max(first, last), side="right")] = True
     return near, events
 

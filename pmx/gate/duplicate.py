@@ -54,7 +54,7 @@ def near_duplicates(ticks: pl.DataFrame, division: Division, channels: list[str]
     """Stretches of test assets that are also those of training assets, exactly or with a little noise."""
     names, asset = np.unique(ticks["asset"].to_numpy(), return_inverse=True)
     tick = ticks["tick"].to_numpy()
-    apart = _halves(asset, division.train)
+    apart = _halves(asset, division.train, division.by)
     values = _scaled(ticks.select(pl.col(channels).cast(pl.Float32)).to_numpy(), asset, tick, division.train, apart)
     if not values.shape[1]:
         return Check(NAME, "no channel of the training part moves by itself: nothing to compare")
@@ -80,12 +80,17 @@ def near_duplicates(ticks: pl.DataFrame, division: Division, channels: list[str]
     return Check(NAME, compared, tuple(sorted(found, key=lambda f: -f.size)))
 
 
-def _halves(asset: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """bool [row]: every second training asset; of a single one, the later half."""
+def _halves(asset: np.ndarray, train: np.ndarray, by: str) -> np.ndarray:
+    """bool [row]: every second training asset. Of a single one, and under a split by time, where an asset meets its own past in the test
+    part, the later half of each asset's training ticks.
+    """
     names = np.unique(asset[train])
-    if len(names) > 1:
+    if by == "asset" and len(names) > 1:
         return np.isin(asset, names[::2])
-    return np.arange(len(asset)) > np.median(np.flatnonzero(train))
+    later, at = np.zeros(len(asset), bool), np.flatnonzero(train)
+    for rows in np.split(at, np.flatnonzero(np.diff(asset[at])) + 1):
+        later[rows[len(rows) // 2 :]] = True
+    return later
 
 
 def _scaled(values: np.ndarray, asset: np.ndarray, tick: np.ndarray, train: np.ndarray, apart: np.ndarray) -> np.ndarray:

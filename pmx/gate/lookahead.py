@@ -107,6 +107,8 @@ class _Used:
                 f"training used {old.sum():,} ticks of asset {self.asset} up to tick {closed}, its readings up to then give {new.sum():,}"
             )
             return 0, Gate("look-ahead", False, detail, culprit=f"alignment: ticks of asset {self.asset}", rule=RULE)
+        if "life" in self.ticks.columns:  # lives come from orders, not from readings
+            after = after.join(self.ticks.select("tick", "life"), on="tick", how="left", maintain_order="left")
         pairs = [(self.values[old], self._values(after)[new]), (self.table[old], self.features.table(after)[new])]
         differs = [~((a == b) | (np.isnan(a) & np.isnan(b))) for a, b in pairs]
         size = sum(d.size for d in differs)
@@ -239,7 +241,7 @@ def _wrong_episode(real: Truth | None, history: History | None, contract: Contra
         return None
     times = history.episodes.with_columns(pl.col("begin", "end").to_physical())
     for name, episodes in zip(real.assets, real.episodes, strict=True):
-        own = times.filter(pl.col("asset") == name).sort("begin")
+        own = times.filter(pl.col("asset") == name).sort("begin", "end")
         if len(own) != len(episodes):
             return f"episodes of asset {name}", f"the evaluation knows {len(episodes)} episodes, the history {len(own)}"
         for side, edge in enumerate(("begin", "end")):

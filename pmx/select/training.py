@@ -150,7 +150,7 @@ def _labelled(episodes: pl.DataFrame, assets: list[str], contract: Contract) -> 
     """Per asset the first and last tick of its episodes, float64 [episode, 2], and their names."""
     at: dict[str, list[tuple[int, int]]] = {a: [] for a in assets}
     names: dict[str, list[str]] = {a: [] for a in assets}
-    plain = episodes.with_columns(pl.col("begin", "end").to_physical()).sort("asset", "begin")
+    plain = episodes.with_columns(pl.col("begin", "end").to_physical()).sort("asset", "begin", "end", "fault")
     for asset, begin, end, fault in plain.select("asset", "begin", "end", "fault").iter_rows():
         if asset in at:
             at[asset].append((tick_of(contract, begin), tick_of(contract, end)))

@@ -241,8 +241,10 @@ def _recording(file: Path, folders: tuple[str, ...], rate: float) -> Recording |
         return (
             Recording(file, NORMAL, NORMAL, load, number, rate) if rate == NORMAL_RATE and file.parent.name.startswith("Normal") else None
         )
+    if len(folders) not in (2, 3):
+        return None
     kind, size, *position = folders
-    if kind not in FAULTS or not re.fullmatch(r"\d{3}", size) or len(position) > 1:
+    if kind not in FAULTS or not re.fullmatch(r"\d{3}", size):
         return None
     return Recording(file, kind + size + "".join(position), kind, load, number, rate)
 

@@ -206,7 +206,7 @@ class Head(Split):
         self.rows, self.folds, self.seed = rows, _check_folds(folds), seed
 
     def divide(self, ticks: pl.DataFrame, test_assets: frozenset[str] | None) -> Division:
-        channels = [c for c in ticks.columns if c not in ("asset", "tick")]
+        channels = [c for c in ticks.columns if c not in ("asset", "tick", "life")]
         reading = pl.any_horizontal(pl.col(channels).is_not_null()) if channels else pl.col("tick").is_not_null()
         before = ticks.select((reading.cum_sum() - reading.cast(pl.UInt32)).over("asset")).to_series().to_numpy()
         return Division(before < self.rows, before >= self.rows, by="time")

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from pmx.contract import Channel, Contract, DataError, Running
+from pmx.feature import large
 from pmx.feature.large import Partition, partitions, tick_blocks
-from pmx.source import large
 from pmx.source.admit import admit
 from pmx.source.cmapss import Cmapss
 from pmx.source.synthetic import Synthetic

@@ -24,6 +24,7 @@ from pmx.select import learn as learning
 from pmx.select.learn import Recipe, learn
 from pmx.select.training import truth
 from pmx.source.admit import admit
+from pmx.window.label import with_lives
 from pmx.window.split import ByAsset, ByTime, Head
 from tests.small_fleet import SmallFleet, small_fleet
 from tests.whole import silent
@@ -66,7 +67,7 @@ def test_other_test_readings_differ_and_the_rest_stays(name):
     before = learn(RECIPES[name], fleet.readings, contract, fleet.history, silent)
     other, told = refit._other_test(before, fleet.readings, fleet.history, contract, seed=1)
     assert other.drop(contract.names).equals(fleet.readings.drop(contract.names)), "assets and times stay, so the split falls the same way"
-    after = learning.to_ticks(other, contract)
+    after = with_lives(learning.to_ticks(other, contract), fleet.history.events, contract)
     train, test = pl.Series(before.division.train), pl.Series(before.division.test)
     assert after.filter(train).equals(before.ticks.filter(train))
     was, now = (t.filter(test).select(contract.names).to_numpy() for t in (before.ticks, after))

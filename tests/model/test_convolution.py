@@ -10,7 +10,6 @@ from hypothesis.extra import numpy as hnp
 from spox import Tensor, argument, build
 
 from pmx.contract import DataError, UsageError
-from pmx.model import convolution
 from pmx.model.convolution import CausalAutoencoder, Convolution
 from tests.model.lagged import CHANNELS, LAGS, WIDTH, decorrelated, graph_of, names, readings, run, separation, shifted, vectors
 
@@ -80,7 +79,7 @@ def test_a_fifth_of_faulty_rows_in_the_fit_is_survived():
 
 
 def test_the_seed_decides_and_nothing_else_does(monkeypatch):
-    monkeypatch.setattr(convolution, "STEPS", 1)
+    monkeypatch.setattr(CausalAutoencoder, "least_steps", 1)
     z = readings(assets=3, ticks=30)
     first = fitted(z, epochs=2)
     torch.manual_seed(99)
@@ -88,7 +87,7 @@ def test_the_seed_decides_and_nothing_else_does(monkeypatch):
 
 
 def test_constant_and_empty_channels_do_no_harm(monkeypatch):
-    monkeypatch.setattr(convolution, "STEPS", 1)
+    monkeypatch.setattr(CausalAutoencoder, "least_steps", 1)
     z = readings(assets=3, ticks=40)
     z[..., 0], z[..., 3] = 0.0, np.nan
     model = fitted(z, epochs=2)
@@ -139,7 +138,7 @@ def test_weights_fit_a_small_device_and_more_are_refused(model):
 
 
 def test_other_vectors_settings_and_too_little_data_are_refused_in_words(monkeypatch):
-    monkeypatch.setattr(convolution, "STEPS", 1)
+    monkeypatch.setattr(CausalAutoencoder, "least_steps", 1)
     with pytest.raises(UsageError, match=r"lags=4 .*feature=lags"):
         CausalAutoencoder(lags=4).fit(np.zeros((20, 6), np.float32), np.zeros(20), np.repeat("A", 20))
     for wrong in ({"lags": 0}, {"trim": 0.6}, {"smooth": -1.0}, {"squeeze": 0}, {"epochs": 0}, {"learning_rate": 2.0}):
