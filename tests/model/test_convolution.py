@@ -10,6 +10,7 @@ from hypothesis.extra import numpy as hnp
 from spox import Tensor, argument, build
 
 from pmx.contract import DataError, UsageError
+from pmx.model import convolution
 from pmx.model.convolution import CausalAutoencoder, Convolution
 from tests.model.lagged import CHANNELS, LAGS, WIDTH, decorrelated, graph_of, names, readings, run, separation, shifted, vectors
 
