@@ -332,7 +332,7 @@ def known_afterwards(lives: _Lives, names: list[str], training: Training, marked
 
 
 def _near_events(lives: _Lives, training: Training, marked: list[tuple[str, float, float]]) -> tuple[np.ndarray, int]:
-    """bool [row]: from the tick that holds an event to the second after it, and after it became known; and how many events there are."""
+    """bool [row]: from the last tick before an event to the second after it, and after it became known; and how many events there are."""
     near, events, contract = np.zeros(len(lives.tick), bool), 0, training.contract
     ends = training.events.filter(pl.col("event").is_in(["failure", "replacement"]))
     at, known = (contract.ticks_of(ends[n].to_physical().to_numpy()) for n in ("time", "known_at"))
@@ -345,7 +345,7 @@ def _near_events(lives: _Lives, training: Training, marked: list[tuple[str, floa
         if before < 0:
             continue
         events += 1
-        for first, last in ((np.ceil(when - 1e-6), when + AFTERWARDS), (told, told + AFTERWARDS)):
+        for first, last in ((own[before], when + AFTERWARDS), (told, told + AFTERWARDS)):
             near[begin + np.searchsorted(own, first) : begin + np.searchsorted(own, max(first, last), side="right")] = True
     return near, events
 

@@ -20,7 +20,7 @@ from pmx.source.ticks import to_ticks
 
 RULE = "a value at tick t may depend on readings up to t only"
 LABEL_RULE = "a label belongs to the time of the newest reading of its window"
-LEAST_ROWS = 12  # of an asset that is looked at
+LEAST_ROWS = 8  # of an asset that is looked at
 MOST_ROWS = 10_000  # from the asset's first on: what looks ahead shows early, and a year at one reading a minute takes long
 MOST_BEHIND = 4  # moments behind a missing value, each of another channel
 TESTED_ROWS = 200  # behind the end of the training part: what it took from the test part shows right there

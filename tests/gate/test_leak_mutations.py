@@ -82,6 +82,7 @@ def run(capsys: pytest.CaptureFixture[str], place: Path, monkeypatch: pytest.Mon
     return code, said.out, said.err
 
 
+@pytest.mark.nightly  # the same run as below, refused
 def test_a_run_on_a_countdown_is_refused_by_name(capsys: pytest.CaptureFixture[str], place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code, out, err = run(capsys, place, monkeypatch)
     assert code == 8 and "Gate leakage refused the result: channel T24" in err and "leave the channel out" in err, err

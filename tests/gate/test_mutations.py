@@ -5,6 +5,8 @@ import pytest
 from tests.gate.mutations.case import case, sources
 from tests.gate.mutations.plants import PLANTS
 
+QUICK = ("synthetic", "skab", "table", "azure_pdm")  # by asset, by time, with repairs, without sensors; the others plant at night
+
 
 @pytest.mark.parametrize("source", sources())
 def test_a_clean_run_has_no_finding(source):
@@ -14,7 +16,7 @@ def test_a_clean_run_has_no_finding(source):
 
 
 @pytest.mark.parametrize("plant", [pytest.param(p, id=p.name, marks=[pytest.mark.nightly] * p.variant) for p in PLANTS])
-@pytest.mark.parametrize("source", sources())
+@pytest.mark.parametrize("source", [pytest.param(s, marks=[pytest.mark.nightly] * (s not in QUICK)) for s in sources()])
 def test_a_planted_mistake_is_refused_by_name(source, plant, monkeypatch):
     clean = case(source)
     if not plant.fits(clean):

@@ -294,6 +294,7 @@ def shipped(folder: Path, *words: str) -> pipeline.Result:
     return pipeline.run(plan, silent)
 
 
+@pytest.mark.nightly
 def test_a_made_up_bearing_s_life_is_told_better_than_by_a_constant(tmp_path: Path, no_stopwatch: None):
     folder = tmp_path / "archive"
     Pronostia("", Effective()).write_miniature(folder, "1_1 1_2 1_5 1_6", "1_3", snapshots=60, samples=SIZE)
