@@ -123,6 +123,7 @@ def test_another_order_of_rows_changes_nothing(plant: Path) -> None:
     assert ticks_of(plant).equals(before)
 
 
+@pytest.mark.nightly  # two whole drafts and runs; ticks are compared in tests/source/test_ticks.py
 def test_the_alarm_log_is_the_same_for_a_plant_renamed_and_shuffled(plant: Path, tmp_path: Path) -> None:
     without_the_repeated_hour(plant)
     without_repeats(plant)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import spox.opset.ai.onnx.v20 as op
@@ -12,17 +12,30 @@ from spox import Var
 from pmx.feature.order import ordered
 
 EQUAL = 1e-22  # squared distances from the mean, as a share of its square, that equal values may show
+SMALL = 64  # values of a constant that graphs share
 LAST = -1  # the axis of time in a `Window`
 
 
 def const(value: object) -> Var:
     """A float64 constant: float32 constants inside a graph have flipped leaves."""
-    return op.const(np.asarray(value, np.float64))
+    array = np.asarray(value, np.float64)
+    return _shared(array.tobytes(), array.shape) if array.size <= SMALL else op.const(array)
+
+
+@lru_cache(10_000)
+def _shared(data: bytes, shape: tuple[int, ...]) -> Var:
+    """One node for equal constants, in any number of graphs: making a node takes a millisecond, and most of them are constants."""
+    return op.const(np.frombuffer(data, np.float64).reshape(shape).copy())
+
+
+@lru_cache(10_000)
+def _whole(number: int) -> Var:
+    return op.const([number])
 
 
 def cut(value: Var, start: int, stop: int, axis: int) -> Var:
     """`value[start:stop]` along `axis`."""
-    return op.slice(value, op.const([start]), op.const([stop]), op.const([axis]))
+    return op.slice(value, _whole(int(start)), _whole(int(stop)), _whole(int(axis)))
 
 
 def round32(value: Var) -> Var:

@@ -294,6 +294,7 @@ def shipped(folder: Path, *words: str) -> pipeline.Result:
     return pipeline.run(plan, silent)
 
 
+@pytest.mark.nightly  # a whole run; made-up bearings are below
 @pytest.mark.real_data("cwru")
 def test_every_seeded_fault_is_told_from_the_healthy_bearing(data_root: Path, tmp_path: Path, no_stopwatch: None):
     r = shipped(tmp_path)
