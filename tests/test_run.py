@@ -317,6 +317,7 @@ def test_compare_lists_runs_side_by_side(accepted: Said, refused: Said, store: T
     assert call("compare", "--store", "elsewhere").code == 2
 
 
+@pytest.mark.nightly  # two whole runs
 def test_a_sweep_runs_each_value(place: Path, accepted: Said) -> None:
     said = call("sweep", "demo", "seed=0,1", *TINY, "tracking.register=false", "--json", "--quiet")
     runs = said.answer["runs"]

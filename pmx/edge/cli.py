@@ -116,18 +116,26 @@ class _Screen:
         self.last = quarter
 
 
-def _replay(options: argparse.Namespace, send: Any) -> dict[str, Any]:
-    from pmx.bundle import Bundle
-    from pmx.contract import DataError, UsageError, shown
+def _file_of(options: argparse.Namespace) -> Path:
+    """The file that is replayed; refused where there is none, or where the verdicts would overwrite what is read."""
+    from pmx.contract import UsageError
 
     if options.output and not options.output.resolve().parent.is_dir():
         raise UsageError(f"--output {options.output}: {options.output.parent} is no folder -> make it first")
     if not (options.input or options.waves):
         raise UsageError("nothing to replay -> name a file with --input or --waves")
-    file = options.input or options.waves
+    file: Path = options.input or options.waves
     taken = [f for f in (options.input, options.waves, options.repairs, file.with_suffix(".quarantine.csv")) if f]
     if options.output and options.output.resolve() in {f.resolve() for f in taken}:
         raise UsageError(f"--output {options.output} is one of the files that are read or set apart -> name another")
+    return file
+
+
+def _replay(options: argparse.Namespace, send: Any) -> dict[str, Any]:
+    from pmx.bundle import Bundle
+    from pmx.contract import DataError, shown
+
+    file = _file_of(options)
     bundle = Bundle.open(options.bundle)
     played = _played(options, bundle, send)
     log = played.alarm_log()

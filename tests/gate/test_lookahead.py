@@ -260,7 +260,7 @@ def test_an_episode_of_the_evaluation_belongs_to_its_own_readings(shift):
 
 def test_a_gate_that_compared_nothing_does_not_pass():
     found = gate(HONEST, readings=small_fleet().readings.group_by("asset", maintain_order=True).head(5))
-    assert not found.passed and "no training asset has 12 readings" in found.culprit
+    assert not found.passed and "no training asset has 8 readings" in found.culprit
 
 
 def long_lives() -> pl.DataFrame:
