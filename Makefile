@@ -10,7 +10,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 LOKY_MA
 
 help:
 	@echo "make setup               create .venv and install pmx with everything it is developed with"
-	@echo "make demo                train, package, replay and register: the embedded pumps, then a small messy plant"
+	@echo "make demo                train, package, replay and register: the embedded pumps, lying sensors, then a small messy plant"
 	@echo "make test                all tests"
 	@echo "make check               format, lint, types, import order"
 	@echo "make fix                 format, and mend what the linter can mend"
@@ -30,7 +30,10 @@ setup: .venv/.stamp
 
 demo: setup
 	$(BIN)/pmx run demo
-	@echo; echo "The same with files as a plant exports them, in runs/plant:"
+	@echo; echo "Six other pumps, whose sensors are made to lie:"
+	$(BIN)/pmx data fetch synthetic source.root=runs/pumps source.assets=6 seed=7
+	$(BIN)/python -m pmx.checks.faults "$$(ls -d runs/demo/*/bundle | tail -1)" --input runs/pumps/readings.csv
+	@echo; echo "The same as at first with files as a plant exports them, in runs/plant:"
 	mkdir -p runs/plant
 	cd runs/plant && ../../$(BIN)/pmx new pumps --force --readings ../../datasets/example_plant/readings_*.csv --orders ../../datasets/example_plant/orders.csv
 	cd runs/plant && ../../$(BIN)/pmx data profile pumps && ../../$(BIN)/pmx run pumps

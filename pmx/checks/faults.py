@@ -323,13 +323,18 @@ def table_of(trials: Sequence[Trial]) -> str:
     return "\n".join(lines)
 
 
+def quiet(bundle: Bundle, ticks: Ticks) -> Ticks:
+    """What lies more than the bundle's horizon before each asset's first alarm, or before its end: nobody knows which machine was healthy."""
+    reach = int(np.ceil(bundle.spec.horizon / bundle.spec.contract.tick))
+    ends = [int(np.argmax(s)) if s.any() else len(s) for s in replay_ticks(bundle, ticks).standing]
+    return Ticks(ticks.assets, ticks.start, [v[: max(0, end - reach)] for v, end in zip(ticks.values, ends, strict=True)])
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Plants faults into the second half of healthy readings, and prints what a bundle made of them."""
+    """Plants faults into readings that lie a horizon before any alarm, and prints what a bundle made of them."""
     parser = argparse.ArgumentParser(prog="python -m pmx.checks.faults", description="Plants sensor faults into healthy readings.")
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="the directory that pmx run wrote")
-    parser.add_argument(
-        "--input", type=Path, required=True, metavar="FILE.csv", help="readings of healthy machines, as pmx-edge replay reads them"
-    )
+    parser.add_argument("--input", type=Path, required=True, metavar="FILE.csv", help="readings, as pmx-edge replay reads them")
     parser.add_argument("--seeds", type=int, default=20, help="trials of each kind (20)")
     parser.add_argument("--lasting", type=int, default=80, help="ticks that each fault lasts (80)")
     options = parser.parse_args(argv)
@@ -337,7 +342,7 @@ def main(argv: list[str] | None = None) -> int:
         bundle = Bundle.open(options.bundle)
         ticker = Ticker(bundle.spec.contract)
         ticker.add(Checker(bundle.spec.contract).check(read_csv(options.input, bundle.spec.contract)))
-        print(table_of(judge_faults(bundle, ticker.ticks(), seeds=options.seeds, lasting=options.lasting)))
+        print(table_of(judge_faults(bundle, quiet(bundle, ticker.ticks()), seeds=options.seeds, lasting=options.lasting)))
     except PmxError as error:
         print(error, file=sys.stderr)
         return error.exit_code
