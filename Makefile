@@ -53,7 +53,7 @@ fix: setup
 	$(BIN)/ruff format .
 
 bench: setup
-	@set -e; for file in benchmarks/$(or $(BENCH),*).py; do $(ONE_THREAD) $(BIN)/python $$file; done
+	@set -e; for file in benchmarks/$(or $(BENCH),*).py; do $(ONE_THREAD) $(BIN)/python -m benchmarks.$$(basename $$file .py); done
 
 clean:
 	rm -rf .venv runs dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

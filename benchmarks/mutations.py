@@ -6,16 +6,12 @@ The peer is nobody: a gate is judged by what it misses, by what it names wrongly
 from __future__ import annotations
 
 import json
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from tests.gate.mutations.case import Case, case, sources  # noqa: E402
-from tests.gate.mutations.plants import PLANTS, Plant  # noqa: E402
+from tests.gate.mutations.case import Case, case, sources
+from tests.gate.mutations.plants import PLANTS, Plant
 
 
 def judged(plant: Plant, clean: Case) -> tuple[bool, bool, str]:

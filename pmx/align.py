@@ -277,6 +277,11 @@ def time_text(contract: Contract, time: Any) -> str:
     return f"{float(time):g} {contract.life_unit}"
 
 
+def tick_text(contract: Contract, tick: int) -> str:
+    """The time of a tick as a person reads it."""
+    return time_text(contract, int(tick) * (contract.tick_us if contract.clock == "calendar" else contract.tick))
+
+
 def gap_message(contract: Contract, asset: str, before: Any, after: Any, skipped: int) -> str:
     """Says where a gap is too long and how to mend it."""
     return (

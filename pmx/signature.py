@@ -46,8 +46,9 @@ def _hint(cls: type, parameter: inspect.Parameter) -> Any:
     holder = types.SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
     if parameter.annotation is parameter.empty:
         return Any
+    names = getattr(inspect.getattr_static(cls, "__init__"), "__globals__", vars(sys.modules[cls.__module__]))
     try:
-        return typing.get_type_hints(holder, getattr(cls.__init__, "__globals__", vars(sys.modules[cls.__module__])))[parameter.name]  # type: ignore[misc]
+        return typing.get_type_hints(holder, names)[parameter.name]
     except NameError:
         return Any
 

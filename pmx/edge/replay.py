@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pmx.align import Ticker, Ticks, time_text
+from pmx.align import Ticker, Ticks, tick_text
 from pmx.bundle import Bundle
 from pmx.contract import QUALITY, Contract, Rows
 from pmx.edge.step import Stepper
@@ -77,21 +77,25 @@ class Replayed:
         for i, asset in enumerate(self.assets):
             for begin, end in spans(self.standing[i]):
                 log.append(self._line("machine", asset, None, None, i, begin, end))
-            for channel, name in enumerate(self.contract.names if self.sensors else ()):
-                for begin, end in spans(self.sensors[i][:, channel]):
-                    state = most_told(self.outputs["quality"][i][max(0, begin - 1) : end, channel])
-                    log.append(self._line("sensor", asset, name, state, i, begin, end))
+            for channel, begin, end, state in self.sensor_alarms(i):
+                log.append(self._line("sensor", asset, self.contract.names[channel], state, i, begin, end))
         return log
+
+    def sensor_alarms(self, at: int) -> Iterator[tuple[int, int, int, str]]:
+        """Of one asset, by its position: channel, first tick and the one after the last, and the state given most often while it stood."""
+        for channel in range(self.sensors[at].shape[1] if self.sensors else 0):
+            for begin, end in spans(self.sensors[at][:, channel]):
+                yield channel, begin, end, most_told(self.outputs["quality"][at][max(0, begin - 1) : end, channel])
 
     def _line(self, kind: str, asset: str, channel: str | None, state: str | None, at: int, begin: int, end: int) -> dict[str, str | None]:
         tick = self.tick[at]
-        cleared = None if end == len(tick) else self._time(tick[end])
+        cleared = None if end == len(tick) else tick_text(self.contract, tick[end])
         return {
             "kind": kind,
             "asset": asset,
             "channel": channel,
             "state": state,
-            "raised": self._time(tick[begin]),
+            "raised": tick_text(self.contract, tick[begin]),
             "cleared": cleared,
         }
 
@@ -102,11 +106,7 @@ class Replayed:
             writer = csv.writer(out, lineterminator="\n")
             writer.writerow(["asset", "time", name, "alarm"])
             for asset, tick, value, standing in zip(self.assets, self.tick, self.outputs[name], self.standing, strict=True):
-                writer.writerows((asset, self._time(t), v, int(s)) for t, v, s in zip(tick, value, standing, strict=True))
-
-    def _time(self, tick: int) -> str:
-        us = self.contract.clock == "calendar"
-        return time_text(self.contract, int(tick) * self.contract.tick_us if us else tick * self.contract.tick)
+                writer.writerows((asset, tick_text(self.contract, t), v, int(s)) for t, v, s in zip(tick, value, standing, strict=True))
 
 
 def spans(standing: np.ndarray) -> list[tuple[int, int]]:

@@ -68,7 +68,7 @@ class Reducer:
             rate: samples a second that the waveforms were taken at, in Hz; None = nobody says, the bundle's own is taken.
         """
         names, spec = [c.name for c in self.spec.channels], self.spec
-        if rate is not None and abs(rate - spec.rate) > 1e-6 * spec.rate:
+        if rate is not None and not abs(rate - spec.rate) <= 1e-6 * spec.rate:
             how = f"resample them to {spec.rate:g} Hz with a low-pass filter before"
             raise DataError(f"waveforms are sampled at {rate:g} Hz, the bundle was made for {spec.rate:g} Hz -> {how}")
         for name in [n for n in (*names, *spec.tags) if n not in waves]:

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pmx.align import time_text
-from pmx.contract import Contract
-from pmx.edge.replay import Replayed, most_told, spans
+from pmx.align import tick_text
+from pmx.edge.replay import Replayed, spans
 from pmx.edge.table import replacing
 from pmx.evaluate.protocol import Protocol, Truth
 
@@ -62,7 +61,7 @@ def alarm_list(played: Replayed, truth: Truth, protocol: Protocol) -> list[Alarm
     horizon = protocol.horizon / contract.tick
     for i, (tick, standing) in enumerate(zip(played.tick, played.standing, strict=True)):
         wrong = truth.anomalous(tick.astype(np.float64), i, horizon)
-        for begin, end in np.flatnonzero(np.diff(np.r_[False, standing, False])).reshape(-1, 2):
+        for begin, end in spans(standing):
             if tick[end - 1] < truth.begins[i]:
                 continue
             first = max(begin, int(np.searchsorted(tick, truth.begins[i])))  # judged from the test part on, as in the table
@@ -70,23 +69,20 @@ def alarm_list(played: Replayed, truth: Truth, protocol: Protocol) -> list[Alarm
             known = wrong[span][~np.isnan(wrong[span])]
             judged = truth.episodes is not None or bool(truth.failures and truth.judged(tick[span].astype(np.float64), i, horizon)[0])
             right = bool(known.any()) if judged and len(known) else None
-            cleared = None if end == len(tick) else _time(contract, int(tick[end]))
+            cleared = None if end == len(tick) else tick_text(contract, tick[end])
             because = _because(played.outputs["contribution"][i][max(0, begin - 2) : begin + 1], contract.names)
-            found.append(Alarm(truth.assets[i], _time(contract, int(tick[begin])), cleared, because, right, int(end - begin)))
+            found.append(Alarm(truth.assets[i], tick_text(contract, tick[begin]), cleared, because, right, end - begin))
     return found + _sensor_alarms(played, truth)
 
 
 def _sensor_alarms(played: Replayed, truth: Truth) -> list[Alarm]:
     """The sensor alarms that stood in the test part."""
     contract, found = played.contract, []
-    for i, (tick, sensors) in enumerate(zip(played.tick, played.sensors, strict=False)):
-        for channel, name in enumerate(contract.names):
-            for begin, end in spans(sensors[:, channel]):
-                if tick[end - 1] < truth.begins[i]:
-                    continue
-                state = most_told(played.outputs["quality"][i][max(0, begin - 1) : end, channel])
-                cleared = None if end == len(tick) else _time(contract, int(tick[end]))
-                raised = _time(contract, int(tick[begin]))
+    for i, tick in enumerate(played.tick):
+        for channel, begin, end, state in played.sensor_alarms(i):
+            if tick[end - 1] >= truth.begins[i]:
+                cleared = None if end == len(tick) else tick_text(contract, tick[end])
+                raised, name = tick_text(contract, tick[begin]), contract.names[channel]
                 found.append(Alarm(truth.assets[i], raised, cleared, (), None, end - begin, "sensor", name, state))
     return found
 
@@ -107,7 +103,3 @@ def _because(contribution: np.ndarray, names: list[str]) -> tuple[tuple[str, flo
     mean = np.divide(np.where(present, contribution, 0).sum(0), present.sum(0), out=np.zeros(len(names)), where=present.any(0))
     order = np.argsort(-mean, kind="stable")[:MOST]
     return tuple((names[k], float(mean[k])) for k in order if mean[k] > 0)
-
-
-def _time(contract: Contract, tick: int) -> str:
-    return time_text(contract, tick * contract.tick_us if contract.clock == "calendar" else tick * contract.tick)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,10 +58,10 @@ class Habit:
         """
         every = {name: np.concatenate([s[name] for s in seen]) for name in seen[0]}
         z = every["z"]
-        jump = _per_channel(lambda v: float(np.quantile(v, 0.995)), every["step"], np.inf)
+        jump = per_channel(lambda v: float(np.quantile(v, 0.995)), every["step"], np.inf)
         large = [(s["step"] > jump).astype(np.float64) for s in seen]
         jumps, leaps = (np.concatenate([_rolling(v, rows) for v in large]) for rows in (MIDDLE, LONG))
-        low, high = _per_channel(np.min, z, -np.inf), _per_channel(np.max, z, np.inf)
+        low, high = per_channel(np.min, z, -np.inf), per_channel(np.max, z, np.inf)
         with np.errstate(invalid="ignore"):
             room = np.nan_to_num(0.05 * (high - low))
         return Habit(
@@ -82,10 +83,10 @@ def _beyond(counts: np.ndarray, window: int, more: int, least: int) -> np.ndarra
     return np.where(limit > window, NEVER, limit)
 
 
-def _per_channel(what: object, values: np.ndarray, none: float) -> np.ndarray:
+def per_channel(what: Callable[[np.ndarray], float], values: np.ndarray, none: float) -> np.ndarray:
     """A statistic of the values present, [channel]; `none` where there are none."""
     columns = [v[~np.isnan(v)] for v in values.T]
-    return np.array([what(v) if len(v) else none for v in columns])  # type: ignore[operator]
+    return np.array([what(v) if len(v) else none for v in columns])
 
 
 def _rolling(values: np.ndarray, rows: int) -> np.ndarray:

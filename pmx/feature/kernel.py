@@ -77,10 +77,10 @@ class Kernel(ABC):
         return None
 
 
-def at_least_one(name: str, value: int) -> int:
-    """The value, refused where it counts no tick."""
-    if value < 1:
-        raise UsageError(f"{name} is {value}: it counts ticks and must be at least 1")
+def at_least(least: int, name: str, value: int) -> int:
+    """The value, refused where it counts fewer."""
+    if value < least:
+        raise UsageError(f"{name} is {value}: it must be at least {least}")
     return value
 
 
@@ -97,7 +97,7 @@ class Lags(Kernel):
     """
 
     def __init__(self, lags: int) -> None:
-        self.lags = at_least_one("lags", lags)
+        self.lags = at_least(1, "lags", lags)
 
     @property
     def label(self) -> str:
@@ -129,7 +129,7 @@ class TrailingMean(Kernel):
     """
 
     def __init__(self, window: int) -> None:
-        self.window = at_least_one("window", window)
+        self.window = at_least(1, "window", window)
 
     @property
     def label(self) -> str:
@@ -157,7 +157,7 @@ class Deviation(Kernel):
     """
 
     def __init__(self, window: int) -> None:
-        self.window = at_least_one("window", window)
+        self.window = at_least(1, "window", window)
 
     @property
     def label(self) -> str:
@@ -210,7 +210,7 @@ class Slope(Kernel):
     """
 
     def __init__(self, window: int) -> None:
-        self.window = at_least_one("window", window)
+        self.window = at_least(1, "window", window)
 
     @property
     def label(self) -> str:
@@ -236,7 +236,7 @@ class LongDifference(Kernel):
     """
 
     def __init__(self, window: int, lag: int) -> None:
-        self.window, self.lag = at_least_one("window", window), at_least_one("lag", lag)
+        self.window, self.lag = at_least(1, "window", window), at_least(1, "lag", lag)
 
     @property
     def label(self) -> str:
@@ -297,7 +297,7 @@ class Drift(Kernel):
     """
 
     def __init__(self, first: int, window: int) -> None:
-        self.first, self.window = at_least_one("first", first), at_least_one("window", window)
+        self.first, self.window = at_least(1, "first", first), at_least(1, "window", window)
 
     @property
     def label(self) -> str:

@@ -14,7 +14,7 @@ import polars as pl
 import spox.opset.ai.onnx.v20 as op
 from spox import Var
 
-from pmx.feature.kernel import REGIME, Kernel, at_least_one, reading
+from pmx.feature.kernel import REGIME, Kernel, at_least, reading
 from pmx.feature.view import View, const
 
 
@@ -139,7 +139,7 @@ class Regimes(Kernel):
     word: str
 
     def __init__(self, regimes: int) -> None:
-        self.regimes = at_least_one("regimes", regimes)
+        self.regimes = at_least(1, "regimes", regimes)
 
     @property
     def label(self) -> str:

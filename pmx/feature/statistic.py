@@ -15,7 +15,7 @@ import spox.opset.ai.onnx.v20 as op
 from spox import Var
 
 from pmx.contract import UsageError, within
-from pmx.feature.kernel import Kernel, at_least_one
+from pmx.feature.kernel import Kernel, at_least
 from pmx.feature.view import LAST, View, Window, const, total
 
 
@@ -29,7 +29,7 @@ class Statistic(Kernel):
     word: str
 
     def __init__(self, window: int) -> None:
-        self.window = at_least_one("window", window)
+        self.window = at_least(1, "window", window)
 
     @property
     def label(self) -> str:
@@ -286,7 +286,7 @@ class MeanAbsoluteDifference(Statistic):
     word = "absolute_difference"
 
     def __init__(self, window: int) -> None:
-        super().__init__(_two("window", window))
+        super().__init__(at_least(2, "window", window))
 
     def of(self, window: Window) -> Var:
         steps = op.mul(op.abs(op.sub(window.after(window.x), window.before(window.x))), window.pairs)
@@ -306,7 +306,7 @@ class ZeroCrossings(Statistic):
     word = "zero_crossings"
 
     def __init__(self, window: int) -> None:
-        super().__init__(_two("window", window))
+        super().__init__(at_least(2, "window", window))
 
     def of(self, window: Window) -> Var:
         above = op.greater_or_equal(window.x, const(0.0))
@@ -340,7 +340,7 @@ class Correlation(Kernel):
     """
 
     def __init__(self, window: int, pairs: list[list[str]] | None = None) -> None:
-        self.window = _two("window", window)
+        self.window = at_least(2, "window", window)
         for pair in pairs or []:
             if len(set(pair)) != 2 or len(pair) != 2:
                 raise UsageError(f"correlation: {pair} -> pairs must be two different channels each, as [[flow, power]]")
@@ -382,9 +382,3 @@ class Correlation(Kernel):
         inside = op.max([op.min([r, const(1.0)]), const(-1.0)])
         value = _below(2, a, op.where(op.or_(a.same, b.same), const(0.0), inside))
         return op.squeeze(value, op.const([LAST])), []
-
-
-def _two(name: str, value: int) -> int:
-    if value < 2:
-        raise UsageError(f"{name} is {value}: it must be at least 2 ticks")
-    return value

@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 from scipy.spatial import cKDTree
 
+from pmx.feature.habit import per_channel
 from pmx.gate.result import Check, Finding
 from pmx.window.split import Division
 
@@ -102,7 +103,7 @@ def _scaled(values: np.ndarray, asset: np.ndarray, tick: np.ndarray, train: np.n
     """
     some = np.flatnonzero(train)
     some = values[some[:: max(1, len(some) // MOST_WINDOWS)]].astype(np.float64)
-    middle, spread = _middle(some), _spread(some)
+    middle, spread = (per_channel(what, some, 0.0) for what in (np.median, np.std))
     length = min(TICKS, -(-TICKS // max(int((spread > 0).sum()), 1)))
     last = np.arange(len(asset)) + length - 1
     last[last >= len(asset)] = 0  # begins before it, and is no stretch
@@ -115,21 +116,13 @@ def _scaled(values: np.ndarray, asset: np.ndarray, tick: np.ndarray, train: np.n
     points = [np.nan_to_num((values[rows[:, None] + at] - middle) / unit).reshape(len(rows), -1) for rows in (kept, asked)]
     nearest = cKDTree(points[0]).query(points[1])[1]
     natural = np.abs(values[asked[:, None] + at] - values[kept[nearest][:, None] + at]).reshape(-1, values.shape[1])
-    agreement = np.array([np.median(c[~np.isnan(c)]) if (~np.isnan(c)).any() else 0.0 for c in natural.T])
+    agreement = per_channel(np.median, natural, 0.0)
     tells = agreement > TELLS * spread
     tells = tells if tells.any() else agreement > 0
     scaled = values[:, tells]
     scaled -= middle[tells].astype(np.float32)
     scaled /= agreement[tells].astype(np.float32)
     return scaled
-
-
-def _middle(values: np.ndarray) -> np.ndarray:
-    return np.array([np.median(c[~np.isnan(c)]) if (~np.isnan(c)).any() else 0.0 for c in values.T])
-
-
-def _spread(values: np.ndarray) -> np.ndarray:
-    return np.array([c[~np.isnan(c)].std() if (~np.isnan(c)).any() else 0.0 for c in values.T])
 
 
 def _begins(values: np.ndarray, asset: np.ndarray, tick: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import polars as pl
 from spox import Tensor, argument, build
 
 from pmx.alarm.state import Policy
-from pmx.align import Ticks, time_text
+from pmx.align import Ticks, tick_text
 from pmx.bundle import Bundle
 from pmx.contract import Contract
 from pmx.edge.replay import Replayed
@@ -156,10 +156,8 @@ class Comparison:
 def _place(fitted: Fitted, part: pl.DataFrame, row: int, column: int) -> str:
     """Kernel, feature (which names the channel), asset and time of a value."""
     features, tick = fitted.features, int(part["tick"][int(row)])
-    contract = features.contract_
-    time = time_text(contract, tick * (contract.tick_us if contract.clock == "calendar" else contract.tick))
     kernel = features.kernel_of(int(column)).label
-    return f"kernel {kernel}, feature {features.names_[column]} of asset {part['asset'][int(row)]} at tick {tick} ({time})"
+    return f"kernel {kernel}, feature {features.names_[column]} of asset {part['asset'][int(row)]} at tick {tick} ({tick_text(features.contract_, tick)})"
 
 
 def compare_features(fitted: Fitted, policy: Policy, protocol: Protocol, frame: pl.DataFrame, planted: pl.DataFrame) -> Comparison:

@@ -224,7 +224,7 @@ def _later(name: str, contract: Contract) -> pl.Expr:
 
 
 def learnt_constants(learnt: Learnt) -> Iterator[Constant]:
-    """What was learnt, the causes before what follows from them: readings, labels, regimes, scaler, kernels, calibration, limits, model."""
+    """What was learnt, the causes before what follows from them: readings, labels, regimes, scaler, quality, kernels, calibration, limits, model."""
     training, features, winner = learnt.training, learnt.winner.features, learnt.winner
     row = [f"asset {a} at tick {t}" for a, t in training.ticks.select("asset", "tick").iter_rows()]
     yield Constant("split, training part", np.array(row))
@@ -237,6 +237,9 @@ def learnt_constants(learnt: Learnt) -> Iterator[Constant]:
     for name, value in sorted(learnt_values.items(), key=lambda item: item[0].partition(",")[0] not in FIRST):
         kind = "regime" if name.partition(",")[0] in FIRST else "scaler"
         yield Constant(f"{kind} {name.partition(',')[0].strip('_')}{_rest(name)}", value, _axes(value, features.normalise_))
+    if features.quality_ is not None:
+        for name, value in _walk(features.quality_.habit_, ""):
+            yield Constant(f"quality{name}", value)
     for kernel in features.kernels:
         for name, value in _walk(kernel, ""):
             yield Constant(f"kernel {kernel.label}, {name}", value)

@@ -13,6 +13,7 @@ from pmx.contract import DataError
 from pmx.feature.features import FeatureSet
 from pmx.feature.kernel import Age, Ewma, TrailingMean
 from pmx.feature.leaky import CentredMean
+from pmx.feature.quality import Quality
 from pmx.feature.regime import RegimeScore
 from pmx.gate import refit
 from pmx.gate.refit import Constant, learnt_constants, looked_ahead, unchanged_by_test
@@ -139,6 +140,16 @@ def test_one_channel_scaled_over_the_test_is_named(each, where, monkeypatch):
     found = unchanged_by_test(RECIPES["head, each asset" if each else "assets"], fleet.readings, contract, fleet.history)
     assert not found.passed and found.culprit.startswith(where) and "channel pressure" in found.culprit
     assert "with other test data" in found.detail and "constants changed" in found.detail and found.rule == refit.RULE
+
+
+def test_what_is_usual_of_sensors_learnt_over_the_test_is_named(monkeypatch):
+    fleet, honest, seen = small_fleet(), Quality.fit, []
+    monkeypatch.setattr(learning, "to_ticks", lambda r, c, to=learning.to_ticks: seen.append(to(r, c)) or seen[-1])
+    judged = replace(RECIPES["assets"], features=FeatureSet(RegimeScore(), KERNELS, Quality()))
+    assert gate(judged).passed
+    monkeypatch.setattr(Quality, "fit", lambda self, ticks, normalise, contract: honest(self, seen[-1], normalise, contract))
+    found = unchanged_by_test(judged, fleet.readings, fleet.history.contract, fleet.history)
+    assert not found.passed and found.culprit.startswith("quality, "), found.refusal()
 
 
 class Restless(Model):

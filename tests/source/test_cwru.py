@@ -2,7 +2,7 @@
 
 import io
 import shutil
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,41 +13,24 @@ from hypothesis import strategies as st
 from scipy.io import loadmat, savemat
 
 from pmx import config, pipeline
-from pmx.contract import Channel, DataError, UsageError
+from pmx.contract import DataError, UsageError
 from pmx.run import main
 from pmx.source.admit import admit
 from pmx.source.cwru import PARTS, Cwru, Recording, decimated, variables
 from pmx.source.ticks import to_ticks
+from tests.source.root_mean_square import RootMeanSquare
 from tests.whole import LIMITS, silent
 
 SIZE = 1024
 
 
-class Effective:
-    """The root mean square of each waveform, in numpy: what a source needs of a snapshot, and no more."""
-
-    def __init__(self, samples: int = SIZE, rate: float = 12_000.0, tags: tuple[str, ...] = ()) -> None:
-        self.samples, self.rate, self.tags = samples, rate, tags
-
-    def names(self, channels: Sequence[str]) -> list[str]:
-        return [f"{c}_rms" for c in channels]
-
-    def channels(self, waves: Sequence[Channel]) -> tuple[Channel, ...]:
-        return tuple(Channel(f"{w.name}_rms", w.unit) for w in waves)
-
-    def reduce(self, waves: np.ndarray, tags: np.ndarray | None = None) -> np.ndarray:
-        assert (tags is None) == (not self.tags)
-        whole = np.sqrt((waves.astype(np.float64) ** 2).mean(1))
-        return (whole if tags is None else whole / tags).astype(np.float32)
-
-    def graph(self, channels: int) -> bytes:
-        return b""
+effective = partial(RootMeanSquare, samples=SIZE, rate=12_000.0)
 
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cwru")
-    Cwru(str(folder), Effective()).write_miniature(folder, 1.0, "B007 B014 IR021 OR007@6 OR014@3", "0213")
+    Cwru(str(folder), effective()).write_miniature(folder, 1.0, "B007 B014 IR021 OR007@6 OR014@3", "0213")
     return folder
 
 
@@ -65,7 +48,7 @@ def waves_of(source: Cwru) -> pl.DataFrame:
 
 @pytest.mark.real_data("cwru")
 def test_the_official_files_are_scipys_own_reading_of_them(data_root: Path):
-    source = Cwru(str(data_root / "cwru"), Effective(2048))
+    source = Cwru(str(data_root / "cwru"), effective(samples=2048))
     history, waves = source.load(), waves_of(source)
     assert history.test_assets == {"B007", "IR007", "OR007@6", "normal-test"} and history.calibration == {"normal-limits"}
     files = sorted((data_root / "cwru" / "12k_Drive_End").rglob("*.mat"))
@@ -111,7 +94,7 @@ def test_a_rate_that_is_no_whole_fraction_is_refused():
 
 
 def test_bearings_positions_and_loads_never_seen_work(archive: Path):
-    source = Cwru(str(archive), Effective())
+    source = Cwru(str(archive), effective())
     history, waves = source.load(), waves_of(source)
     faulty = {"B007": "B", "B014": "B", "IR021": "IR", "OR007@6": "OR", "OR014@3": "OR"}
     assert history.test_assets == {*faulty, "normal-test"} and history.groups == faulty | dict.fromkeys(PARTS, "normal")
@@ -131,14 +114,14 @@ def test_bearings_positions_and_loads_never_seen_work(archive: Path):
 
 
 def test_a_subset_changes_nothing_of_a_bearing(archive: Path):
-    every, one = Cwru(str(archive), Effective()).load(), Cwru(str(archive), Effective(), "B014").load()
+    every, one = Cwru(str(archive), effective()).load(), Cwru(str(archive), effective(), "B014").load()
     assert one.name == "cwru B014" and one.test_assets == {"B014", "normal-test"}
     kept = ["B014", *PARTS]
     assert one.rows.collect().equals(every.rows.filter(pl.col("asset").is_in(kept)).collect()) and one.digest != every.digest
 
 
 def test_every_snapshot_has_a_tick_of_its_own_and_files_an_empty_one_between(archive: Path):
-    history = Cwru(str(archive), Effective(100)).load()
+    history = Cwru(str(archive), effective(samples=100)).load()
     ticks = to_ticks(admit(history.rows, history.contract).readings, history.contract)
     for asset, count in (("B007", 480), ("IR021", 480)):
         own = ticks.filter(pl.col("asset") == asset)
@@ -147,7 +130,7 @@ def test_every_snapshot_has_a_tick_of_its_own_and_files_an_empty_one_between(arc
 
 
 def test_a_healthy_file_is_cut_into_three_runs_one_after_the_other(archive: Path):
-    source = Cwru(str(archive), Effective(100))
+    source = Cwru(str(archive), effective(samples=100))
     own = waves_of(source).filter(pl.col("asset").is_in(list(PARTS)))
     assert own["row"].to_list() == list(range(1, 121))
     assert own["asset"].to_list() == [a for a, n in zip(PARTS, (48, 30, 42), strict=True) for _ in range(n)]
@@ -156,7 +139,7 @@ def test_a_healthy_file_is_cut_into_three_runs_one_after_the_other(archive: Path
 
 
 def test_a_fault_is_there_from_the_first_snapshot_to_the_last(archive: Path):
-    history = Cwru(str(archive), Effective()).load()
+    history = Cwru(str(archive), effective()).load()
     spans = history.rows.group_by("asset").agg(begin=pl.col("time").min(), end=pl.col("time").max())
     assert history.episodes is not None
     both = history.episodes.join(spans.collect(), on="asset", suffix="_seen")
@@ -165,7 +148,7 @@ def test_a_fault_is_there_from_the_first_snapshot_to_the_last(archive: Path):
 
 @pytest.mark.parametrize("tags", [(), ("speed",)])
 def test_rows_are_what_the_snapshot_makes_of_the_waves(archive: Path, tags: tuple[str, ...]):
-    snapshot = Effective(tags=tags)
+    snapshot = effective(tags=tags)
     source = Cwru(str(archive), snapshot)
     rows, waves = source.load().rows.collect(), waves_of(source)
     x = np.stack([waves["drive_end"].to_numpy(), waves["fan_end"].to_numpy()], axis=2)
@@ -186,13 +169,13 @@ def one_file(folder: Path, bearing: str) -> Path:
 def test_a_missing_sensor_and_a_missing_speed_are_no_reason_to_stop(copy: Path):
     file = one_file(copy, "B/014")
     rewrite(file, lambda held: {k: v for k, v in held.items() if "DE_time" in k})
-    own = Cwru(str(copy), Effective()).load().rows.filter(pl.col("file") == str(file)).collect()
+    own = Cwru(str(copy), effective()).load().rows.filter(pl.col("file") == str(file)).collect()
     assert own["fan_end_rms"].is_null().all() and not own["drive_end_rms"].is_null().any() and set(own["speed"]) == {1797.0}
 
 
 def test_the_variables_of_another_file_are_left_alone(copy: Path):
     """Some of the published files hold the recording before them, too."""
-    file, source = one_file(copy, "B/014"), Cwru(str(copy), Effective(), "B014")
+    file, source = one_file(copy, "B/014"), Cwru(str(copy), effective(), "B014")
     before = waves_of(source)
     rewrite(file, lambda held: {"X050_DE_time": np.zeros((5, 1)), "X050_FE_time": np.zeros((5, 1)), "X050RPM": np.ones((1, 1))} | held)
     assert waves_of(source).equals(before)
@@ -202,7 +185,7 @@ def test_the_variables_of_another_file_are_left_alone(copy: Path):
 
 
 def test_a_file_whose_number_is_not_its_variables_is_read_by_the_only_one(copy: Path):
-    file, source = one_file(copy, "IR/021"), Cwru(str(copy), Effective(), "IR021")
+    file, source = one_file(copy, "IR/021"), Cwru(str(copy), effective(), "IR021")
     before = waves_of(source)
     rewrite(file, lambda held: {f"X048{k[4:]}": v for k, v in held.items()})
     assert waves_of(source).equals(before)
@@ -221,25 +204,25 @@ def test_a_broken_file_is_named(copy: Path, new, told: str):
     file = one_file(copy, "B/007")
     file.write_bytes(new(file.read_bytes()))
     with pytest.raises(DataError, match=told) as refused:
-        Cwru(str(copy), Effective()).load()
+        Cwru(str(copy), effective()).load()
     assert str(file) in str(refused.value)
 
 
 def test_what_is_not_there_is_named_with_what_is(archive: Path, tmp_path: Path):
     with pytest.raises(DataError, match=r"no file of OR021@6 \(it holds B007, B014, IR021, OR007@6, OR014@3\)"):
-        Cwru(str(archive), Effective(), ["B007", "OR021@6"]).load()
+        Cwru(str(archive), effective(), ["B007", "OR021@6"]).load()
     with pytest.raises(DataError, match="no file in 12k_Fan_End.*put the files there by hand"):
-        Cwru(str(archive), Effective(), record="12k_Fan_End").load()
+        Cwru(str(archive), effective(), record="12k_Fan_End").load()
     with pytest.raises(DataError, match="no file in 12k_Drive_End.*/B, IR or OR, or none in Normal"):
-        Cwru(str(tmp_path / "nowhere"), Effective()).load()
+        Cwru(str(tmp_path / "nowhere"), effective()).load()
     with pytest.raises(DataError, match="11 snapshots|too few"):
-        Cwru(str(archive), Effective(20_000)).load()
+        Cwru(str(archive), effective(samples=20_000)).load()
 
 
 @pytest.mark.parametrize("words", [{"subset": []}, {"subset": ["B007", "B007"]}, {"record": "24k"}, {"sensors": []}, {"sensors": ["top"]}])
 def test_settings_that_make_no_sense_are_refused(words: dict):
     with pytest.raises(UsageError, match=f"source.{next(iter(words))}"):
-        Cwru("nowhere", Effective(), **words)
+        Cwru("nowhere", effective(), **words)
 
 
 TYPES = st.sampled_from(["f8", "f4", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8"])

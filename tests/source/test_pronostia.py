@@ -1,7 +1,7 @@
 """PRONOSTIA: a miniature in the raw format, its clock across midnight, both separators, published lives, and files that are broken."""
 
 import shutil
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,43 +11,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pmx import config, pipeline
-from pmx.contract import Channel, DataError, UsageError
+from pmx.contract import DataError, UsageError
 from pmx.run import main
 from pmx.source import History
 from pmx.source.admit import admit
 from pmx.source.pronostia import DAY, LEFT, PERIOD, Pronostia, _mean_before, _on_clock
 from pmx.source.ticks import to_ticks
+from tests.source.root_mean_square import RootMeanSquare
 from tests.whole import LIMITS, silent
 
 SIZE, RATE = 64, 25_600.0
 CHANNELS = ["horizontal_rms", "vertical_rms"]
 
 
-class Effective:
-    """The root mean square of each waveform, in numpy: what a source needs of a snapshot, and no more."""
-
-    def __init__(self, samples: int = SIZE, tags: tuple[str, ...] = ()) -> None:
-        self.samples, self.rate, self.tags = samples, RATE, tags
-
-    def names(self, channels: Sequence[str]) -> list[str]:
-        return [f"{c}_rms" for c in channels]
-
-    def channels(self, waves: Sequence[Channel]) -> tuple[Channel, ...]:
-        return tuple(Channel(f"{w.name}_rms", w.unit) for w in waves)
-
-    def reduce(self, waves: np.ndarray, tags: np.ndarray | None = None) -> np.ndarray:
-        assert (tags is None) == (not self.tags)
-        whole = np.sqrt((waves.astype(np.float64) ** 2).mean(1))
-        return (whole if tags is None else whole / tags).astype(np.float32)
-
-    def graph(self, channels: int) -> bytes:
-        return b""
+effective = partial(RootMeanSquare, samples=SIZE, rate=RATE)
 
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pronostia")
-    Pronostia(str(folder), Effective()).write_miniature(folder, snapshots=50, samples=SIZE)
+    Pronostia(str(folder), effective()).write_miniature(folder, snapshots=50, samples=SIZE)
     return folder
 
 
@@ -58,7 +41,7 @@ def copy(archive: Path, tmp_path: Path) -> Path:
 
 
 def load(folder: Path, *words: object) -> History:
-    return Pronostia(str(folder), Effective(), *words).load()
+    return Pronostia(str(folder), effective(), *words).load()
 
 
 def raw_of(folder: Path, set_: str, bearing: str) -> np.ndarray:
@@ -70,7 +53,7 @@ def raw_of(folder: Path, set_: str, bearing: str) -> np.ndarray:
 
 @pytest.mark.parametrize("tags", [(), ("speed",)])
 def test_rows_are_what_the_snapshot_makes_of_numpys_own_reading(archive: Path, tags: tuple[str, ...]):
-    snapshot = Effective(tags=tags)
+    snapshot = effective(tags=tags)
     history = Pronostia(str(archive), snapshot).load()
     rows = history.rows.collect()
     assert history.waves is not None
@@ -271,7 +254,7 @@ def test_what_is_not_there_is_named_with_what_is(archive: Path, copy: Path, tmp_
 @pytest.mark.parametrize("words", [{"subset": []}, {"subset": ["1_1", "1_1"]}, {"subset": "Bearing1_1"}, {"test": "test"}])
 def test_settings_that_make_no_sense_are_refused(words: dict):
     with pytest.raises(UsageError, match=f"source.{next(iter(words))}"):
-        Pronostia("nowhere", Effective(), **words)
+        Pronostia("nowhere", effective(), **words)
 
 
 def test_data_check_reads_it_as_a_run_would(archive: Path, workdir: Path, capsys):
@@ -297,7 +280,7 @@ def shipped(folder: Path, *words: str) -> pipeline.Result:
 @pytest.mark.nightly
 def test_a_made_up_bearing_s_life_is_told_better_than_by_a_constant(tmp_path: Path, no_stopwatch: None):
     folder = tmp_path / "archive"
-    Pronostia("", Effective()).write_miniature(folder, "1_1 1_2 1_5 1_6", "1_3", snapshots=60, samples=SIZE)
+    Pronostia("", effective()).write_miniature(folder, "1_1 1_2 1_5 1_6", "1_3", snapshots=60, samples=SIZE)
     life = ["evaluate.cap=600", "evaluate.horizon=120", "evaluate.lead=20", f"source.snapshot.samples={SIZE}", f"source.root={folder}"]
     few = ["model.lightgbm.min_child_samples=10", "model.lightgbm.trees=100", "window.folds=2", "source.test=Full_Test_Set"]
     r = shipped(tmp_path / "run", *life, *few, "feature.kernels=[{_target_:pmx.feature.kernel.TrailingMean,window:10}]")
