@@ -24,6 +24,7 @@ from pmx.contract import IncompatibleError, UsageError
 
 LESS_OR_EQUAL, MEMBER = 0, 6  # node modes of ai.onnx.ml v5
 ZERO = float(np.float32(1e-35))  # kZeroThreshold of LightGBM, a float32 constant
+NO_BOUND = 1e300  # what `Booster.dump_model` writes for a threshold of infinity
 REPEATABLE = {
     "objective": "l2",
     "bagging_freq": 1,
@@ -111,6 +112,8 @@ class _Nodes:
             if s["missing_type"] == "Zero":
                 raise UsageError("zero_as_missing has no exact form as a tree node -> leave it out and mark missing values as NaN")
             threshold = float(s["threshold"])
+            if threshold >= NO_BOUND:  # "is there a value at all": infinity is one, too
+                threshold = np.inf
             # without missing values in training, LightGBM reads NaN as 0.0
             missing_true = s["default_left"] if s["missing_type"] == "NaN" else threshold >= 0.0
             at = self.add(s["split_feature"], LESS_OR_EQUAL, threshold, missing_true)

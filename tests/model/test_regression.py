@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import onnxruntime
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -53,7 +53,12 @@ def test_the_graph_gives_the_very_bits_whatever_the_batch():
     assert check_acyclic(GRAPH) > 0
 
 
+BOUNDLESS = np.zeros((2, WIDTH), np.float32)
+BOUNDLESS[1, CHANNELS - 2] = np.inf  # a node that asks whether there is a value at all: infinity is one
+
+
 @settings(max_examples=50, deadline=None)
+@example(x=BOUNDLESS)
 @given(x=hnp.arrays(np.float32, (2, WIDTH), elements=st.floats(width=32)))
 def test_any_row_scores_alike_and_only_an_empty_tick_has_no_score(x):
     want = MODEL.score(x)
