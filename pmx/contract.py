@@ -308,11 +308,13 @@ class Verdict:
     quality: np.ndarray | None = None
 
     def output(self, name: str) -> np.ndarray:
-        """One number per asset, float32 [asset], of `rul` its point estimate; `contribution` and `quality` as they are, [asset, channel]."""
-        value = getattr(self, name)
+        """One number per asset, float32 [asset], of `rul` its point estimate; `contribution` and `quality` as they are, [asset, channel];
+        `interval`, the lower and upper end of `rul`, [asset, 2].
+        """
+        value = getattr(self, "rul" if name == "interval" else name)
         if value is None:
             raise IncompatibleError(f"the bundle has no output {name!r}")
-        return value[:, 1] if name == "rul" else value
+        return value[:, 1] if name == "rul" else value[:, [0, 2]] if name == "interval" else value
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from pmx.edge.step import Stepper
 from pmx.edge.table import replacing
 from pmx.judge import Breach, Checker, row_columns
 
+INTERVAL = ("interval",)
 BLOCK = 10_000  # rows judged between two signs of life
 Progress = Callable[[str, int, int], None]  # what, done, in all
 
@@ -31,7 +32,7 @@ class Replayed:
         assets: names.
         tick: per asset int64 [time], the ticks that were scored.
         outputs: output name -> per asset float32 [time] (`rul`: its point estimate) or, for `contribution` and `quality`,
-            [time, channel].
+            [time, channel]. Beside `rul`, `interval` holds its lower and upper end, [time, 2].
         standing: per asset bool [time], whether the alarm stands.
         breaches: the rows that were refused, and the values that were set apart from others.
         rows: how many rows came in.
@@ -100,13 +101,17 @@ class Replayed:
         }
 
     def write(self, path: Path) -> None:
-        """Every verdict as CSV: `asset, time, <the output that the alarm watches>, alarm`."""
-        name = next(n for n in self.outputs if n not in ("contribution", "quality"))
+        """Every verdict as CSV: `asset, time, <the output that the alarm watches>, alarm`, and behind them the ends of an interval."""
+        name = next(n for n in self.outputs if n not in ("contribution", "quality", *INTERVAL))
+        ends = self.outputs.get("interval")
         with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as out:
             writer = csv.writer(out, lineterminator="\n")
-            writer.writerow(["asset", "time", name, "alarm"])
-            for asset, tick, value, standing in zip(self.assets, self.tick, self.outputs[name], self.standing, strict=True):
-                writer.writerows((asset, tick_text(self.contract, t), v, int(s)) for t, v, s in zip(tick, value, standing, strict=True))
+            writer.writerow(["asset", "time", name, "alarm", *(("lower", "upper") if ends else ())])
+            for i, (asset, tick, value, standing) in enumerate(zip(self.assets, self.tick, self.outputs[name], self.standing, strict=True)):
+                around = ends[i] if ends else np.empty((len(tick), 0))
+                writer.writerows(
+                    (asset, tick_text(self.contract, t), v, int(s), *e) for t, v, s, e in zip(tick, value, standing, around, strict=True)
+                )
 
 
 def spans(standing: np.ndarray) -> list[tuple[int, int]]:
@@ -178,12 +183,12 @@ def replay_ticks(
     stepper, assets = Stepper(bundle, ticks.assets), range(len(ticks.assets))
     names = stepper.spec.outputs
     at: list[list[int]] = [[] for _ in assets]
-    found: dict[str, list[list[np.ndarray]]] = {name: [[] for _ in assets] for name in names}
+    found: dict[str, list[list[np.ndarray]]] = {name: [[] for _ in assets] for name in (*names, *INTERVAL * ("rul" in names))}
     standing: list[list[bool]] = [[] for _ in assets]
     sensors: list[list[np.ndarray]] = [[] for _ in assets]
     longest, begin = max(map(len, ticks.values), default=0), time.perf_counter()
     for rank, scored in stepper.through(ticks):
-        values = {n: scored.verdict.output(n) for n in names} if len(scored.on) else {}
+        values = {n: scored.verdict.output(n) for n in found} if len(scored.on) else {}
         for j, i in enumerate(scored.on.tolist()):
             at[i].append(int(ticks.start[i]) + rank)
             standing[i].append(bool(scored.standing[j]))

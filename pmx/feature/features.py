@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -17,6 +18,16 @@ from pmx.feature.regime import RegimeScore
 from pmx.feature.trail import moved
 from pmx.feature.view import View, const, cut
 from pmx.window.label import lives_in
+
+
+class Now(NamedTuple):
+    """What the graph knows of the newest reading: features float32 [asset, feature], whether it has a score of any channel, bool [asset],
+    and its regime, int64 [asset], −1 where nobody can tell and −2 where it is like none that was fitted on.
+    """
+
+    features: Var
+    present: Var
+    regime: Var
 
 
 class FeatureSet:
@@ -201,9 +212,9 @@ class FeatureSet:
             scores = scores.with_columns(pl.Series(REGIME, self.normalise_.regime_of(ticks)))
         return scores
 
-    def nodes(self, window: Var, fresh: Var, memory: Var, hop: int) -> tuple[Var, list[Var], Var, Var, Var | None]:
-        """The graph path: features float32 [asset, feature], parts of the next memory, contribution float32 [asset, channel], whether
-        the newest reading has a score, bool [asset], and the quality of its channels, int64 [asset, channel], None where nobody judges it.
+    def nodes(self, window: Var, fresh: Var, memory: Var, hop: int) -> tuple[Now, list[Var], Var, Var | None]:
+        """The graph path: what is known of the newest reading, parts of the next memory, contribution float32 [asset, channel], and the
+        quality of its channels, int64 [asset, channel], None where nobody judges it.
 
         A channel's contribution is how far the mean of its newest scores (up to 10) lies from normal, in standard deviations;
         NaN where none of them has a value.
@@ -222,7 +233,11 @@ class FeatureSet:
             features.append(feature)
             carried += following
         vector = op.cast(op.concat(features, axis=1), to=np.float32)
-        return vector, [*carried, *watched, own], self._contribution(view), present, state
+        newest = cut(window, self.rows - 1, self.rows, 1)
+        new = self.normalise_.new_nodes(newest, self.contract_)
+        told = op.where(new, op.const(-2), self.normalise_.regime_nodes(newest, self.contract_))
+        now = Now(vector, present, op.squeeze(told, op.const([1])))
+        return now, [*carried, *watched, own], self._contribution(view), state
 
     def _scores(self, window: Var, fresh: Var, memory: Var, hop: int, own: Var) -> tuple[Var, Var, list[Var], Var | None]:
         """Scores float64 [asset, W, channel], whether the newest reading has one, parts of the next memory, and the quality."""

@@ -189,7 +189,7 @@ def _window_graph(part: FeatureSet, read: list[str]) -> bytes:
 
 
 def _step_graph(part: FeatureSet, hop: int) -> bytes:
-    return step_graph(part, hop, lambda vector, present, memory: ({}, memory), show_features=True)
+    return step_graph(part, hop, lambda now, memory: ({}, memory), show_features=True)
 
 
 Closed = tuple[np.ndarray, list[np.ndarray]]

@@ -14,6 +14,7 @@ from pmx.contract import Contract, DataError
 from pmx.feature.view import const, cut, round32
 
 CONSTANT = 1e-6  # a deviation below this share of the mean is what float32 readings of one value may show
+BEYOND = 2.0  # times the largest distance to a centre in the fit, or times the tolerance: further off nothing was learnt
 FIT_ROWS = 20_000  # k-means sees at most this many rows; regimes are far apart or they are none
 
 
@@ -51,6 +52,7 @@ class RegimeScore:
     centre_: np.ndarray  # float64 [regime, setting]
     mean_: np.ndarray  # float64 [regime, channel]
     scale_: np.ndarray  # float64 [regime, channel], infinite where constant
+    reach_: float  # squared distance to the nearest centre beyond which a setting is like none that was fitted on
     own_: dict[str, np.ndarray]  # asset -> float64 [2, regime, channel], its mean and scale; empty = the fleet's hold for all
 
     def __init__(self, most: int = 8, tolerance: float = 0.02, clip: float = 20.0, seed: int = 0) -> None:
@@ -72,6 +74,8 @@ class RegimeScore:
         fitted.range_ = np.array([ranges.get(n) or d or 1.0 for n, d in zip(fitted.settings_, deviations, strict=True)])
         fitted.centre_ = self._centres(seen, fitted.range_)
         regime = fitted._nearest(s)
+        far = np.nanmax(fitted._distance(s).min(1), initial=0.0) if s.shape[1] else 0.0
+        fitted.reach_ = float(BEYOND**2 * max(far, self.tolerance**2))
         fleet = _moments(x, regime, len(fitted.centre_))
         asset = ticks["asset"].to_numpy()
         own = {a: _moments(x[asset == a], regime[asset == a], len(fitted.centre_)) for a in np.unique(asset)} if each else {}
@@ -102,11 +106,28 @@ class RegimeScore:
         """Index of the regime [row]; −1 where a setting is missing and there are several regimes."""
         if len(self.centre_) == 1:
             return np.zeros(len(s), np.int64)
+        return np.where(np.isnan(s).any(1), -1, np.argmin(self._distance(s), 1))
+
+    def _distance(self, s: np.ndarray) -> np.ndarray:
+        """Squared distance of settings float64 [row, setting] to every centre, [row, regime]; NaN where one is missing."""
         distance = np.zeros((len(s), len(self.centre_)))
         for j in range(s.shape[1]):  # one setting after the other: the graph adds in this order
             part = (s[:, j : j + 1] - self.centre_[:, j]) / self.range_[j]
             distance = distance + part * part
-        return np.where(np.isnan(s).any(1), -1, np.argmin(distance, 1))
+        return distance
+
+    def new_to(self, ticks: pl.DataFrame) -> np.ndarray:
+        """Whether the settings of a tick lie far from all that was fitted on, bool [row]; not where one is missing."""
+        if not self.settings_:
+            return np.zeros(len(ticks), bool)
+        return np.asarray((self._distance(_matrix(ticks, self.settings_)) > self.reach_).all(1))
+
+    def new_nodes(self, window: Var, contract: Contract) -> Var:
+        """The same of float32 [asset, time, channel], bool [asset, time]."""
+        if not self.settings_:
+            return op.expand(op.const(False), op.slice(op.shape(window), op.const([0]), op.const([2])))
+        near = op.reduce_min(self._distance_nodes(window, contract)[0], op.const([2]), keepdims=0)
+        return op.greater(near, const(self.reach_))
 
     def regime_of(self, ticks: pl.DataFrame) -> np.ndarray:
         """Index of the regime of each tick, int64 [row]; −1 where a setting is missing and there are several regimes."""
@@ -121,13 +142,18 @@ class RegimeScore:
 
     def _regime(self, window: Var, contract: Contract) -> tuple[Var, Var]:
         """Index of the nearest regime [asset, time], and whether it is unknown, bool [asset, time, 1]."""
+        distance, s = self._distance_nodes(window, contract)
+        return op.arg_min(distance, axis=2, keepdims=0), op.isnan(op.reduce_sum(s, op.const([2]), keepdims=1))
+
+    def _distance_nodes(self, window: Var, contract: Contract) -> tuple[Var, Var]:
+        """Squared distance to every centre, float64 [asset, time, regime], and the settings, float64 [asset, time, setting]."""
         names = contract.names
         s = op.cast(op.gather(window, op.const(np.array([names.index(c) for c in self.settings_])), axis=2), to=np.float64)
         distance = const(np.zeros(len(self.centre_)))
         for j in range(len(self.settings_)):
             part = op.div(op.sub(cut(s, j, j + 1, 2), const(self.centre_[:, j])), const(self.range_[j]))
             distance = op.add(distance, op.mul(part, part))
-        return op.arg_min(distance, axis=2, keepdims=0), op.isnan(op.reduce_sum(s, op.const([2]), keepdims=1))
+        return distance, s
 
     def scores(self, ticks: pl.DataFrame) -> pl.DataFrame:
         """`asset` and one Float64 column of scores per kept channel, null where missing, in the order of the ticks."""

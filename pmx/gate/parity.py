@@ -16,7 +16,9 @@ from pmx.contract import Contract
 from pmx.edge.replay import Replayed
 from pmx.edge.step import Stepper, session
 from pmx.evaluate.protocol import Protocol
+from pmx.feature.features import Now
 from pmx.feature.graph import step_graph
+from pmx.feature.past import Past
 from pmx.gate.result import Gate
 from pmx.model import Model
 from pmx.pack.core import core_files
@@ -219,14 +221,20 @@ def _head_difference(fitted: Fitted, x: np.ndarray, seed: int) -> float:
     start = fitted.memory0(known or [""])[:, fitted.features.slots :]
     vector, present = argument(Tensor(np.float32, ("asset", x.shape[1]))), argument(Tensor(np.bool_, ("asset",)))
     memory = argument(Tensor(np.float64, ("asset", fitted.slots)))
-    said, kept = fitted.head(vector, present, memory)
+    regime = argument(Tensor(np.int64, ("asset",)))
+    said, kept = fitted.head(Now(vector, present, regime), memory)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    model = build({"x": vector, "present": present, "memory": memory}, {"y": said[fitted.output], "kept": kept})
+    model = build({"x": vector, "present": present, "regime": regime, "memory": memory}, {"y": said[fitted.output], "kept": kept})
     graph = onnxruntime.InferenceSession(model.SerializeToString(), options)
 
     def score(part: np.ndarray) -> np.ndarray:
-        given = {"x": part, "present": np.ones(len(part), bool), "memory": np.repeat(start, len(part), axis=0)}
+        given = {
+            "x": part,
+            "present": np.ones(len(part), bool),
+            "regime": np.full(len(part), -1),
+            "memory": np.repeat(start, len(part), axis=0),
+        }
         return np.asarray(graph.run(["y"], given)[0]).reshape(len(part), -1)
 
     rng = np.random.default_rng(seed)
@@ -236,7 +244,8 @@ def _head_difference(fitted: Fitted, x: np.ndarray, seed: int) -> float:
     point = 1 if fitted.output == "rul" else 0
     # each row is the first of an asset of its own: no running mean reaches from one to the next
     alone = np.array([f"row {i}" for i in range(len(rows))])
-    model_says = fitted.stand_in(alone.tolist(), known[0] if known else "").verdict_of(rows, alone, alone, np.ones(len(rows), bool))
+    past = Past.alone(rows, fitted.features.names_)
+    model_says = fitted.stand_in(alone.tolist(), known[0] if known else "").verdict_of(past, alone, alone, np.ones(len(rows), bool))
     return max(_relative(batched[:, point], model_says), _relative(single[:, point], batched[:64, point]))
 
 

@@ -17,8 +17,10 @@ import polars as pl
 from pmx.contract import MICROSECONDS, Contract, DataError
 from pmx.evaluate.protocol import Truth
 from pmx.feature.features import FeatureSet
+from pmx.feature.past import Past
 from pmx.gate.lookahead import look_ahead, tick_of_reading
 from pmx.gate.result import Gate
+from pmx.pack.scope import read_by
 from pmx.select import learn as learning
 from pmx.select.learn import Learnt, Recipe
 from pmx.source import History
@@ -248,6 +250,9 @@ def learnt_constants(learnt: Learnt) -> Iterator[Constant]:
             for asset, level in trial.healthy.level.items():
                 yield Constant(f"calibration of {trial.name}, healthy level" + (f" of asset {asset}" if asset else ""), np.array(level))
             yield Constant(f"calibration of {trial.name}, healthy ratios", trial.healthy.ratios)
+    if winner.margins is not None:
+        for name in ("edges", "lower", "upper"):
+            yield Constant(f"interval, {name}", getattr(winner.margins, name))
     for trial in learnt.trials:
         for name, limit in trial.policy.to_json().items():
             yield Constant(f"limit {name} of {trial.name}", np.array(limit))
@@ -256,9 +261,9 @@ def learnt_constants(learnt: Learnt) -> Iterator[Constant]:
             yield Constant(f"figure {name} of {trial.name}", np.array(metric, np.float64))
     yield Constant("choice of the winner", np.array(learnt.best.name))
     probes = np.random.default_rng(0).normal(size=(PROBES, len(features.names_))).astype(np.float32)
-    scoped = winner.model
+    scoped, past = winner.model, Past.of(probes, np.zeros(PROBES, np.int64), features.names_)
     for asset, model in (scoped.own or {"": scoped.model}).items():
-        yield Constant(f"model {winner.name}" + (f" of asset {asset}" if asset else ""), model.score(probes))
+        yield Constant(f"model {winner.name}" + (f" of asset {asset}" if asset else ""), model.score(read_by(model, past)))
 
 
 def _rest(name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -32,6 +32,9 @@ class Model(ABC):
         exact: whether its nodes give the very bits of `score`, after rounding to float32.
         per_asset: whether it can be fitted on each asset apart, with `constants` that an asset carries in its memory.
         lags: how many lags its features must be (`feature=lags`), since it tells channels and lags apart; 0 = any features.
+        history: ticks of feature vectors that it reads; 1 = the newest alone. With more, `fit` and `score` are given a `Past` in place
+            of an array, and `to_onnx` the values of its `columns` over that many ticks, float32 [asset, history, column], oldest
+            first, NaN before a life began: the step graph keeps them in memory.
         smooth: half-life in ticks of the running mean that a score of the task `anomaly` passes through; 0 = none.
 
     Example:
@@ -53,15 +56,20 @@ class Model(ABC):
     exact: bool = False
     per_asset: bool = False
     lags: int = 0
+    history: int = 1
     smooth: float = 0.0
 
     @abstractmethod
-    def fit(self, x: np.ndarray, y: np.ndarray, asset: np.ndarray) -> None:
+    def fit(self, x: Any, y: np.ndarray, asset: np.ndarray) -> None:
         """Learns from features float32 [row, feature], labels float64 [row] without NaN (unused by the task `anomaly`) and asset names [row]."""
 
     @abstractmethod
-    def score(self, x: np.ndarray) -> np.ndarray:
+    def score(self, x: Any) -> np.ndarray:
         """float64 [row] from features float32 [row, feature]."""
+
+    def columns(self, names: list[str]) -> list[int]:
+        """Which of the features, given by their names, it reads over its `history`."""
+        return list(range(len(names)))
 
     def light(self) -> Self:
         """A copy that learns the same way with few trees and epochs, from few ticks: to see what a model depends on, not how good it is."""
@@ -82,6 +90,10 @@ class Model(ABC):
     @abstractmethod
     def to_onnx(self, features: Var) -> Var:
         """Nodes from features float32 [asset, feature] to scores float64 [asset]."""
+
+    def lowered(self, features: Var, past: Var | None) -> Var:
+        """As `to_onnx`, given both: features float32 [asset, feature], and its columns over time, None where it reads the newest alone."""
+        return self.to_onnx(features if past is None else past)
 
     def constants(self) -> dict[str, np.ndarray]:
         """Learnt numbers by name, float64, for a model that can be fitted on each asset apart; none where one model serves a fleet.

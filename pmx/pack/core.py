@@ -57,7 +57,7 @@ def core_files(
     } | ({SNAPSHOT: waves.snapshot.graph(len(waves.channels))} if waves else {})
     values, packed = golden_readings(fitted.features, contract), Bundle(files, "")
     played = replay_ticks(packed, golden_ticks(values, packed))
-    outputs = {n: np.stack(played.outputs[n]) for n in spec.outputs}
+    outputs = {n: np.stack(told) for n, told in played.outputs.items()}
     files["golden.npz"] = to_npz({"values": values, "standing": np.stack(played.standing), **outputs})
     return files
 

@@ -10,9 +10,11 @@ import spox.opset.ai.onnx.v20 as op
 from spox import Var
 
 from pmx.alarm.score import knots_of, score_of
-from pmx.feature.features import FeatureSet
+from pmx.feature.features import FeatureSet, Now
+from pmx.feature.past import Past
 from pmx.feature.view import const, cut
-from pmx.pack.scope import Scoped
+from pmx.pack.margin import NEW, Margins
+from pmx.pack.scope import Rows, Scoped
 from pmx.window.label import life_of
 
 RANKS = 1000  # quantiles kept of the healthy ratios: within them an anomaly score is known to a thousandth
@@ -64,6 +66,7 @@ class Fitted:
         features, model: fitted.
         cap: largest RUL stated, in the life unit.
         healthy: what an anomaly score is measured by; None for the task `rul`.
+        margins: the interval around a remaining useful life; None = it has none.
         used: `asset`, `tick` of every tick that normalisation or model was fitted on.
     """
 
@@ -72,6 +75,7 @@ class Fitted:
     model: Scoped
     cap: float
     healthy: Healthy | None = None
+    margins: Margins | None = None
     used: pl.DataFrame = field(default_factory=pl.DataFrame)
 
     @property
@@ -84,17 +88,37 @@ class Fitted:
         return "rul" if self.task == "rul" else "anomaly_score"
 
     def verdict(self, ticks: pl.DataFrame) -> np.ndarray:
-        """That output offline, float32 [row], of ticks; each asset's must be complete and in order."""
-        return self.verdict_of(self.table(ticks), ticks["asset"].to_numpy(), life_of(ticks), self.features.scored(ticks))
+        """That output offline, float32 [row], of `rul` its point estimate; each asset's ticks must be complete and in order."""
+        found = self.verdict_of(self.past(ticks), ticks["asset"].to_numpy(), life_of(ticks), self.features.scored(ticks))
+        if self.margins is not None:
+            found[np.isnan(self.margins.around(found.astype(np.float64), self.regime(ticks))).any(1)] = np.nan
+        return found
 
-    def verdict_of(self, x: np.ndarray, asset: np.ndarray, life: np.ndarray, seen: np.ndarray) -> np.ndarray:
-        """The same from features float32 [row, feature], their assets and lives, and whether the tick has a score of any channel, bool [row]."""
-        score = self.model.score(x, asset)
+    def interval(self, ticks: pl.DataFrame) -> np.ndarray:
+        """Lower and upper end of a remaining useful life offline, float32 [row, 2]; NaN where it has no interval."""
+        if self.margins is None:
+            return np.full((len(ticks), 2), np.nan, np.float32)
+        ends = self.margins.around(self.verdict(ticks).astype(np.float64), self.regime(ticks))
+        return np.clip(ends, 0.0, self.cap).astype(np.float32)
+
+    def verdict_of(self, past: Rows, asset: np.ndarray, life: np.ndarray, seen: np.ndarray) -> np.ndarray:
+        """The verdict from features, their assets and lives, and whether the tick has a score of any channel, bool [row]; without a look
+        at what a regime has evidence for.
+        """
+        score = self.model.score(past, asset)
         if self.task == "rul":
             return np.clip(score, 0.0, self.cap).astype(np.float32)
         assert self.healthy is not None
         score = smoothed(np.where(seen, score, np.nan), life, self.model.model.smooth)
         return score_of(score / self.healthy.levels(asset), self.healthy.ratios).astype(np.float32)
+
+    def past(self, ticks: pl.DataFrame) -> Past:
+        """Features of ticks on the Polars path, with those before them."""
+        return Past.of(self.table(ticks), life_of(ticks), self.features.names_)
+
+    def regime(self, ticks: pl.DataFrame) -> np.ndarray:
+        """The operating regime of each tick, int64 [row]: −1 where nobody can tell, `NEW` where it is like none that was fitted on."""
+        return np.where(self.features.normalise_.new_to(ticks), NEW, self.features.normalise_.regime_of(ticks))
 
     def table(self, ticks: pl.DataFrame) -> np.ndarray:
         """Features of ticks on the Polars path, float32 [row, feature]."""
@@ -126,36 +150,76 @@ class Fitted:
         return 2 if self.task == "anomaly" and self.model.model.smooth else 0
 
     @property
+    def _columns(self) -> list[int]:
+        model = self.model.model
+        return model.columns(self.features.names_)
+
+    @property
+    def _past_slots(self) -> int:
+        history = self.model.model.history
+        return (history - 1) * len(self._columns) if history > 1 else 0
+
+    @property
     def slots(self) -> int:
         """Memory values per asset behind those of the features."""
-        return self._mean_slots + int(self._own_level) + self.model.slots
+        return self._mean_slots + self._past_slots + int(self._own_level) + self.model.slots
 
     def memory0(self, assets: list[str]) -> np.ndarray:
         """Memory of these assets before their first tick, float64 [asset, M]; NaN for constants of an asset that has none."""
-        parts = [self.features.memory0(assets), np.zeros((len(assets), self._mean_slots))]
+        parts = [
+            self.features.memory0(assets),
+            np.zeros((len(assets), self._mean_slots)),
+            np.full((len(assets), self._past_slots), np.nan),
+        ]
         if self._own_level and self.healthy is not None:
             parts.append(self.healthy.levels(np.array(assets, object))[:, None])
         return np.concatenate([*parts, self.model.memory0(assets)], axis=1)
 
-    def head(self, features: Var, present: Var, memory: Var) -> tuple[dict[str, Var], Var]:
-        """The graph's verdict outputs and the next memory, of features float32 [asset, feature], whether the newest reading has a
-        score, bool [asset], and memory float64 [asset, slots].
+    def head(self, now: Now, memory: Var) -> tuple[dict[str, Var], Var]:
+        """The graph's verdict outputs and the next memory, of what the features tell of the newest reading and of memory
+        float64 [asset, slots].
         """
-        mean, own = cut(memory, 0, self._mean_slots, 1), cut(memory, self._mean_slots, self.slots, 1)
+        mean, own = cut(memory, 0, self._mean_slots, 1), cut(memory, self._mean_slots + self._past_slots, self.slots, 1)
+        past, held = self._trace(now.features, cut(memory, self._mean_slots, self._mean_slots + self._past_slots, 1))
         constants = cut(own, int(self._own_level), int(self._own_level) + self.model.slots, 1)
-        score = op.unsqueeze(self.model.nodes(features, constants), op.const([1]))
+        score = op.unsqueeze(self.model.nodes(now.features, past, constants), op.const([1]))
         if self.task == "rul":
-            limited = op.max([op.min([score, op.const(self.cap, np.float64)]), op.const(0.0, np.float64)])
-            point = op.cast(limited, to=np.float32)
-            none = op.add(op.mul(point, op.const(np.float32(0))), op.const(np.float32(np.nan)))  # lower and upper: no interval yet
-            return {"rul": op.concat([none, point, none], axis=1)}, memory
+            return {"rul": self._life(score, now.regime)}, op.concat([mean, held, own], axis=1)
         assert self.healthy is not None
-        score = op.where(op.unsqueeze(present, op.const([1])), score, const(np.nan))
+        score = op.where(op.unsqueeze(now.present, op.const([1])), score, const(np.nan))
         if self._mean_slots:
             score, mean = _running_mean(score, mean, self.model.model.smooth)
         level = cut(own, 0, 1, 1) if self._own_level else const(self.healthy.level[FLEET])
         verdict = _rank(op.div(score, level), self.healthy.ratios)
-        return {"anomaly_score": op.cast(op.squeeze(verdict, op.const([1])), to=np.float32)}, op.concat([mean, own], axis=1)
+        return {"anomaly_score": op.cast(op.squeeze(verdict, op.const([1])), to=np.float32)}, op.concat([mean, held, own], axis=1)
+
+    def _trace(self, features: Var, memory: Var) -> tuple[Var | None, Var]:
+        """The model's columns over time, float32 [asset, history, column], and the memory that follows."""
+        history = self.model.model.history
+        if history == 1:
+            return None, memory
+        columns = self._columns
+        newest = op.unsqueeze(op.gather(features, op.const(np.array(columns)), axis=1), op.const([1]))
+        held = op.cast(op.reshape(memory, op.const([-1, history - 1, len(columns)])), to=np.float32)
+        past = op.concat([held, newest], axis=1)
+        kept = op.reshape(op.cast(cut(past, 1, history, 1), to=np.float64), op.const([-1, self._past_slots]))
+        return past, kept
+
+    def _life(self, score: Var, regime: Var) -> Var:
+        """Lower, point and upper, float32 [asset, 3], of scores float64 [asset, 1] and regimes int64 [asset]."""
+        point = op.cast(self._capped(score), to=np.float32)
+        if self.margins is None:
+            none = op.add(op.mul(point, op.const(np.float32(0))), op.const(np.float32(np.nan)))
+            return op.concat([none, point, none], axis=1)
+        # the float32 estimate is what both paths agree on: it tells the cell
+        low, high = self.margins.nodes(op.cast(point, to=np.float64), op.unsqueeze(regime, op.const([1])))
+        low, high = (op.cast(self._capped(end), to=np.float32) for end in (low, high))
+        point = op.where(op.isnan(low), op.const(np.float32(np.nan)), point)
+        return op.concat([low, point, high], axis=1)
+
+    def _capped(self, value: Var) -> Var:
+        limited = op.max([op.min([value, op.const(self.cap, np.float64)]), op.const(0.0, np.float64)])
+        return op.where(op.isnan(value), const(np.nan), limited)
 
 
 def _with_own(features: FeatureSet, names: list[str], asset: str) -> FeatureSet:

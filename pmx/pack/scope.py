@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import spox.opset.ai.onnx.v20 as op
 from spox import Var
 
 from pmx.contract import DataError, UsageError
+from pmx.feature.past import Past
 from pmx.feature.view import cut
 from pmx.model import Model
 
 SCOPES = ("fleet", "asset")
+
+
+Rows = Past | np.ndarray  # feature vectors with those before them, or alone, float32 [row, feature]
+
+
+def read_by(model: Model, rows: Rows) -> Any:
+    """What a model reads of these rows: their newest features, or their past."""
+    return rows.now if model.history == 1 and isinstance(rows, Past) else rows
 
 
 def by_asset(fit_scope: str, task: str, by: str) -> bool:
@@ -48,8 +58,9 @@ class Scoped:
         >>> from pmx.model.pca import Pca
         >>> x = np.random.default_rng(0).normal(size=(40, 2)).astype(np.float32)
         >>> asset = np.repeat(["A", "B"], 20)
-        >>> scoped = Scoped.fit(Pca(), x, np.zeros(40), asset, each=True)
-        >>> sorted(scoped.own), scoped.score(x[:1], np.array(["C"]))
+        >>> past = Past.of(x, np.repeat([0, 1], 20), ["load", "flow"])
+        >>> scoped = Scoped.fit(Pca(), past, np.zeros(40), asset, each=True)
+        >>> sorted(scoped.own), scoped.score(past[np.arange(1)], np.array(["C"]))
         (['A', 'B'], array([nan]))
     """
 
@@ -57,8 +68,9 @@ class Scoped:
     own: dict[str, Model] = field(default_factory=dict)
 
     @staticmethod
-    def fit(model: Model, x: np.ndarray, y: np.ndarray, asset: np.ndarray, each: bool) -> Scoped:
-        """Fits a copy of the model on features float32 [row, feature] and targets [row] of these assets, or one copy for each of them."""
+    def fit(model: Model, past: Rows, y: np.ndarray, asset: np.ndarray, each: bool) -> Scoped:
+        """Fits a copy of the model on features and targets [row] of these assets, or one copy for each of them."""
+        x = read_by(model, past)
         own: dict[str, Model] = {}
         for name in np.unique(asset) if each and model.per_asset else ():
             rows, one = asset == name, copy.deepcopy(model)
@@ -75,8 +87,9 @@ class Scoped:
         shared.fit(x, y, asset)
         return Scoped(shared)
 
-    def score(self, x: np.ndarray, asset: np.ndarray) -> np.ndarray:
-        """float64 [row] of features float32 [row, feature]; NaN for an asset that has no model."""
+    def score(self, past: Rows, asset: np.ndarray) -> np.ndarray:
+        """float64 [row] of features; NaN for an asset that has no model."""
+        x = read_by(self.model, past)
         if not self.own:
             return self.model.score(x)
         score = np.full(len(x), np.nan)
@@ -108,10 +121,12 @@ class Scoped:
                 row[:] = np.concatenate([p.ravel() for p in padded])
         return start
 
-    def nodes(self, features: Var, memory: Var) -> Var:
-        """Scores float64 [asset] of features float32 [asset, feature] and memory float64 [asset, slots]."""
+    def nodes(self, features: Var, past: Var | None, memory: Var) -> Var:
+        """Scores float64 [asset] of features float32 [asset, feature], the model's columns over time float32 [asset, history, column]
+        where it reads them, and memory float64 [asset, slots].
+        """
         if not self.own:
-            return self.model.to_onnx(features)
+            return self.model.lowered(features, past)
         parts, at = {}, 0
         for name, shape in self.shapes.items():
             size = int(np.prod(shape))

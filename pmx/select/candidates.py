@@ -15,7 +15,9 @@ from pmx.contract import DataError, UsageError
 from pmx.evaluate.protocol import Protocol
 from pmx.feature.features import FeatureSet
 from pmx.feature.kernel import Lags
+from pmx.feature.past import Past
 from pmx.model import Model
+from pmx.model.stack import Stack, bound
 from pmx.pack.fitted import Fitted, Healthy, smoothed
 from pmx.pack.scope import Scoped
 from pmx.select.limits import set_limits
@@ -59,9 +61,10 @@ def task_of(models: dict[str, Model], features: FeatureSet) -> str:
             raise UsageError(
                 f"model.{name}.lags is {model.lags}, but it is given {what} -> feature=lags, and the same number of lags in both"
             )
-    tasks = {m.task for m in models.values()}
+    bound(models)  # a stack of what is not there is refused here
+    tasks = {m.task for m in models.values() if not isinstance(m, Stack)}
     if len(tasks) != 1:
-        listed = ", ".join(f"{n} ({m.task})" for n, m in models.items())
+        listed = ", ".join(f"{n} ({m.task})" for n, m in models.items() if not isinstance(m, Stack))
         raise UsageError(f"candidates of one run must share a task: {listed} -> run them apart")
     return tasks.pop()
 
@@ -74,12 +77,12 @@ def out_of_fold(
     tell: Tell,
     tables: Tables = FeatureSet.table,
 ) -> dict[str, np.ndarray]:
-    """Scores of every training tick by a model that did not see its fold, float64 [row] per candidate; NaN where no fold predicts.
+    """Scores of every training tick, stacks aside, by a model that did not see its fold, float64 [row] per candidate; NaN where no fold predicts.
 
     The normalisation is fitted inside each fold too. A tick without any reading is not fitted on, and has no anomaly score; nor is one
     whose regime is unknown, in the task `anomaly`.
     """
-    task = task_of(models, features)
+    task, models = task_of(models, features), {n: m for n, m in models.items() if not isinstance(m, Stack)}
     training.usable(task, protocol)  # refused here, before anything is fitted
     scores = {name: np.full(len(training.ticks), np.nan) for name in models}
     folds = training.folds(task)
@@ -92,12 +95,12 @@ def out_of_fold(
             raise DataError(
                 f"fold {i + 1} of {len(folds)}: no tick has a label to fit on -> fewer window.folds, or a history with more failures"
             )
-        x = tables(fitted_features, training.ticks)
+        past = Past.of(tables(fitted_features, training.ticks), life_of(training.ticks), fitted_features.names_)
         shown = validate & fits if task == "anomaly" else validate
         for j, (name, model) in enumerate(models.items()):
             tell(f"fold {i + 1} of {len(folds)}: {name}", i * len(models) + j, len(folds) * len(models))
-            fitted = Scoped.fit(model, x[rows], target[rows], training.asset[rows], training.each)
-            scores[name][shown] = fitted.score(x[shown], training.asset[shown])
+            fitted = Scoped.fit(model, past[rows], target[rows], training.asset[rows], training.each)
+            scores[name][shown] = fitted.score(past[shown], training.asset[shown])
     tell("folds", len(folds) * len(models), len(folds) * len(models))
     return scores
 
@@ -187,12 +190,13 @@ def refit(trial: Trial, features: FeatureSet, training: Training, protocol: Prot
     usable, target = training.usable(trial.model.task, protocol)
     fitted_features = features.fit(training.ticks.filter(pl.Series(training.fits)), training.contract, training.each)
     usable = usable & fitted_features.fits(training.ticks, trial.model.task)
-    model = Scoped.fit(trial.model, tables(fitted_features, training.ticks)[usable], target[usable], training.asset[usable], training.each)
+    past = Past.of(tables(fitted_features, training.ticks), life_of(training.ticks), fitted_features.names_)
+    model = Scoped.fit(trial.model, past[usable], target[usable], training.asset[usable], training.each)
     if trial.healthy is not None and training.each:  # without a limit, constants of its own are of no use to an asset
         fitted_features = fitted_features.only(set(trial.healthy.level) & (set(model.own) or set(trial.healthy.level)))
         model = replace(model, own={a: m for a, m in model.own.items() if a in fitted_features.normalise_.own_})
     used = pl.concat([fitted_features.fitted_on_, training.ticks.filter(pl.Series(usable)).select("asset", "tick")]).unique()
-    return Fitted(trial.name, fitted_features, model, protocol.cap, trial.healthy, used)
+    return Fitted(trial.name, fitted_features, model, protocol.cap, trial.healthy, used=used)
 
 
 def refit_without_age(
@@ -204,5 +208,6 @@ def refit_without_age(
     usable = usable & fitted_features.fits(training.ticks, trial.model.task)
     entered, row = enter_mid_life(training.ticks, seed)
     rows = usable[row]
-    model = Scoped.fit(trial.model, tables(fitted_features, entered)[rows], target[row][rows], training.asset[row][rows], False)
-    return Fitted(trial.name, fitted_features, model, protocol.cap, trial.healthy, fitted_features.fitted_on_)
+    past = Past.of(tables(fitted_features, entered), life_of(entered), fitted_features.names_)
+    model = Scoped.fit(trial.model, past[rows], target[row][rows], training.asset[row][rows], False)
+    return Fitted(trial.name, fitted_features, model, protocol.cap, trial.healthy, used=fitted_features.fitted_on_)

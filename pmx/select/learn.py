@@ -6,8 +6,9 @@ It is one call, so that the look-ahead gate can repeat it on other test data and
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import polars as pl
 
 from pmx.alarm.policy import KofN
@@ -16,11 +17,13 @@ from pmx.evaluate.protocol import Protocol
 from pmx.feature.features import FeatureSet
 from pmx.model import Model
 from pmx.pack.fitted import Fitted
+from pmx.pack.margin import Margins
 from pmx.select.candidates import Tables, Trial, choose, out_of_fold, refit, try_out
+from pmx.select.stacking import with_stacks
 from pmx.select.training import Training
 from pmx.source import History
 from pmx.source.ticks import to_ticks
-from pmx.window.label import with_lives
+from pmx.window.label import like_a_test, with_lives
 from pmx.window.split import Division, Split
 
 Tell = Callable[[str, int, int], None]  # what, done, in all
@@ -77,8 +80,20 @@ def learn(recipe: Recipe, readings: pl.DataFrame, contract: Contract, history: H
     division = recipe.window.apply(ticks, history.test_assets)
     training = Training.of(ticks, division, history, recipe.window, recipe.each)
     scores = out_of_fold(recipe.models, recipe.features, training, recipe.protocol, tell, recipe.tables)
-    models = recipe.models.items()
-    trials = [try_out(n, m, scores[n], training, recipe.protocol, recipe.alarm, recipe.seed) for n, m in models]
+    models, scores = with_stacks(recipe.models, scores, training, recipe.protocol)
+    trials = [try_out(n, m, scores[n], training, recipe.protocol, recipe.alarm, recipe.seed) for n, m in models.items()]
     best = choose(trials)
     tell(f"fit {best.name} on all training {history.noun}", 0, 1)
-    return Learnt(ticks, division, training, trials, best, refit(best, recipe.features, training, recipe.protocol, recipe.tables))
+    winner = refit(best, recipe.features, training, recipe.protocol, recipe.tables)
+    if winner.task == "rul":
+        winner = replace(winner, margins=_margins(winner, scores[best.name], training, recipe.protocol))
+    return Learnt(ticks, division, training, trials, best, winner)
+
+
+def _margins(winner: Fitted, scores: np.ndarray, training: Training, protocol: Protocol) -> Margins:
+    """The interval of a remaining useful life from out-of-fold estimates float64 [row], where a test set might cut a life."""
+    estimate = np.clip(scores, 0.0, protocol.cap)
+    fair = like_a_test(training.asset, training.labels.rul / training.contract.tick)
+    truth = np.where(fair if fair.any() else True, training.labels.capped(protocol.cap), np.nan)
+    regimes = len(winner.features.normalise_.centre_)
+    return Margins.of(estimate, truth, training.asset, winner.regime(training.ticks), regimes)

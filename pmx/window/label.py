@@ -113,23 +113,25 @@ def life_of(ticks: pl.DataFrame) -> np.ndarray:
     return ticks.select(pl.struct(lives_in(ticks)).rank("dense").cast(pl.Int64)).to_series().to_numpy()
 
 
-def pseudo_test(
-    asset: np.ndarray, rul: np.ndarray, seed: int, per_asset: int = 12, between: tuple[float, float] = (5, 150), seen: int = 20
-) -> np.ndarray:
+def like_a_test(asset: np.ndarray, rul: np.ndarray, between: tuple[float, float] = (5, 150), seen: int = 20) -> np.ndarray:
+    """Where a test set might cut the life of an asset, bool [row]: with life left in this range, float64 [row] in ticks, and so many ticks seen."""
+    begins = np.flatnonzero(np.r_[True, asset[1:] != asset[:-1]]) if len(asset) else np.empty(0, np.int64)
+    rank = np.arange(len(asset)) - np.repeat(begins, np.diff(np.append(begins, len(asset))))
+    return (rank >= seen) & (rul >= between[0]) & (rul <= between[1])
+
+
+def pseudo_test(asset: np.ndarray, rul: np.ndarray, seed: int, per_asset: int = 12) -> np.ndarray:
     """Row positions at which validation looks: random cuts in each asset's life, as a test set cuts its assets.
 
     Args:
-        asset: [row], each asset's ticks in order.
+        asset: [row], each asset's ticks together and in order.
         rul: float64 [row] in ticks; NaN rows are never cut at.
         per_asset: cuts of each asset (fewer where its life is short).
-        between: the life left at a cut, in ticks.
-        seen: ticks of history before a cut, at least.
     """
-    rng = np.random.default_rng(seed)
+    rng, fair = np.random.default_rng(seed), like_a_test(asset, rul)
     cuts = []
     for name in dict.fromkeys(asset):
-        own = np.flatnonzero(asset == name)
-        open_ = own[seen:][(rul[own[seen:]] >= between[0]) & (rul[own[seen:]] <= between[1])]
+        open_ = np.flatnonzero((asset == name) & fair)
         cuts.append(rng.choice(open_, min(per_asset, len(open_)), replace=False))
     return np.sort(np.concatenate(cuts)) if cuts else np.empty(0, np.int64)
 

@@ -12,7 +12,7 @@ import polars as pl
 from spox import Var
 
 from pmx.contract import Channel, Contract
-from pmx.feature.features import FeatureSet
+from pmx.feature.features import FeatureSet, Now
 from pmx.feature.graph import step_graph
 from pmx.feature.kernel import Age, Deviation, Drift, Ewma, Kernel, Lags, LongDifference, Slope, TrailingMean
 from pmx.feature.memory import ExpandingMaximum, ExpandingMean, ExpandingMinimum, RegimeShare, RegimeTime, Usage
@@ -97,7 +97,7 @@ def values_of(ticks: pl.DataFrame, contract: Contract) -> list[np.ndarray]:
     return [p.select(contract.names).to_numpy().astype(np.float32) for p in ticks.partition_by("asset", maintain_order=True)]
 
 
-def says_nothing(features: Var, present: Var, memory: Var) -> tuple[dict[str, Var], Var]:
+def says_nothing(now: Now, memory: Var) -> tuple[dict[str, Var], Var]:
     """A head without outputs that keeps nothing."""
     return {}, memory
 

@@ -167,7 +167,7 @@ def features_present(features: FeatureSet, rows: np.ndarray, assets: list[str]) 
     width = len(features.contract_.channels)
     window, fresh = argument(Tensor(np.float32, ("asset", features.rows, width))), argument(Tensor(np.int64, ("asset",)))
     memory = argument(Tensor(np.float64, ("asset", features.slots)))
-    present = features.nodes(window, fresh, memory, 1)[3]
+    present = features.nodes(window, fresh, memory, 1)[0].present
     model = build({"window": window, "memory": memory}, {"present": present}, drop_unused_inputs=True)
     graph = onnxruntime.InferenceSession(model.SerializeToString())
     windows = np.full((len(rows), features.rows, width), np.float32(1.0))

@@ -15,6 +15,7 @@ from spox import Tensor, argument, build
 
 import pmx.model
 from pmx.contract import DataError
+from pmx.feature.features import Now
 from pmx.model import Model
 from pmx.model import dense as dense_module
 from pmx.model.autoencoder import Autoencoder
@@ -193,7 +194,8 @@ def test_an_anomaly_score_rises_with_the_models_own_on_both_paths():
         argument(Tensor(np.bool_, ("asset",))),
         argument(Tensor(np.float64, ("asset", 0))),
     )
-    graph = build({"x": v, "present": present, "memory": memory}, {"y": candidate.head(v, present, memory)[0]["anomaly_score"]})
+    now = Now(v, present, argument(Tensor(np.int64, ("asset",))))
+    graph = build({"x": v, "present": present, "memory": memory}, {"y": candidate.head(now, memory)[0]["anomaly_score"]})
     given = {"x": rows, "present": np.ones(len(rows), bool), "memory": np.empty((len(rows), 0))}
     got = onnxruntime.InferenceSession(graph.SerializeToString()).run(None, given)[0]
     want = candidate.verdict_of(rows, np.repeat("A", len(rows)), np.repeat("A", len(rows)), np.ones(len(rows), bool))

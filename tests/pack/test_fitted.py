@@ -13,6 +13,7 @@ from spox import Tensor, argument, build
 
 from pmx.alarm.score import score_of
 from pmx.edge.replay import replay_ticks
+from pmx.feature.features import Now
 from pmx.gate.parity import as_ticks
 from pmx.model.pca import Pca
 from pmx.pack.fitted import FLEET, RANKS, Fitted, Healthy, _running_mean, smoothed
@@ -108,7 +109,7 @@ def test_beyond_the_largest_healthy_ratio_worse_stays_worse_as_float32(times, mo
 def head_graph(fitted: Fitted, columns: int) -> onnxruntime.InferenceSession:
     x, present = argument(Tensor(np.float32, ("asset", columns))), argument(Tensor(np.bool_, ("asset",)))
     memory = argument(Tensor(np.float64, ("asset", fitted.slots)))
-    said, kept = fitted.head(x, present, memory)
+    said, kept = fitted.head(Now(x, present, argument(Tensor(np.int64, ("asset",)))), memory)
     model = build({"x": x, "present": present, "memory": memory}, said | {"kept": kept})
     return onnxruntime.InferenceSession(model.SerializeToString())
 
