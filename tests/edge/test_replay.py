@@ -145,7 +145,7 @@ def test_no_rows_give_no_verdicts(rows):
 def test_verdicts_are_written_with_their_times(played, tmp_path):
     played.write(tmp_path / "verdicts.csv")
     head, *lines = (tmp_path / "verdicts.csv").read_text().splitlines()
-    assert head == "asset,time,rul,alarm" and len(lines) == played.steps
+    assert head == "asset,time,rul,alarm,lower,upper" and len(lines) == played.steps
     last = lines[-1].split(",")
     assert (last[0], float(last[2])) == (played.assets[-1], pytest.approx(played.outputs["rul"][-1][-1]))
     assert last[3] == str(int(played.standing[-1][-1])) and last[1].endswith("Z")
