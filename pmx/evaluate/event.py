@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pmx.evaluate.interval import Interval, rate, share
+from pmx.evaluate.part import Part
 from pmx.evaluate.protocol import Protocol, Truth
 
 
@@ -20,6 +21,8 @@ class EventCounts:
         exposure: float64 [asset], in ticks.
         raised, right: int64 [asset], alarms that were judged when they were raised, and those of them that were right.
         delay: float64 [event], ticks from the beginning of a caught episode until an alarm stood.
+        ahead: float64 [event], ticks from the moment the alarm was raised that caught an event until the failure came, or the episode
+            began; below 0 where it was raised only then. What was raised earlier than a horizon ahead counts as a horizon.
 
     Example:
         >>> EventCounts(np.array([1]), np.array([1]), np.array([0]), np.array([90.0])).recall()[0]
@@ -33,6 +36,7 @@ class EventCounts:
     raised: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     right: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     delay: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    ahead: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     def recall(self) -> Interval:
         return share(int(self.caught.sum()), int(self.counted.sum()))
@@ -45,6 +49,14 @@ class EventCounts:
         """False alarms per asset and `ticks` ticks."""
         return rate(self.false, self.exposure / ticks, protocol.draws, protocol.seed)
 
+    def parts(self, ticks: float) -> dict[str, Part]:
+        """Parts per asset: `event_recall`, `event_precision`, and `false_alarms` per asset and `ticks` ticks."""
+        recall = Part(self.caught.astype(float), self.counted.astype(float), higher=True)
+        found = {"event_recall": recall, "false_alarms": Part(self.false.astype(float), self.exposure / ticks)}
+        if len(self.raised):
+            found["event_precision"] = Part(self.right.astype(float), self.raised.astype(float), higher=True)
+        return found
+
 
 def count_events(standing: list[np.ndarray], tick: list[np.ndarray], truth: Truth, protocol: Protocol, tick_length: float) -> EventCounts:
     """Counts alarms, bool [time] per asset at the ticks int64 [time].
@@ -56,21 +68,22 @@ def count_events(standing: list[np.ndarray], tick: list[np.ndarray], truth: Trut
     """
     n = len(truth.assets)
     count = {name: np.zeros(n, np.int64) for name in ("counted", "caught", "false", "raised", "right")}
-    exposure, delays = np.zeros(n), []
+    exposure, delays, leads = np.zeros(n), [], []
     for i in range(n):
         inside = tick[i] >= truth.begins[i]
         at, stands = tick[i][inside].astype(np.float64), standing[i][inside]
         if not len(at):
             continue
         judge = _by_failure if truth.episodes is None else _by_episode
-        found, exposure[i], delay = judge(at, stands, truth, i, protocol.horizon / tick_length, protocol.lead / tick_length)
+        found, exposure[i], delay, ahead = judge(at, stands, truth, i, protocol.horizon / tick_length, protocol.lead / tick_length)
         for name, value in found.items():
             count[name][i] = value
         delays += delay
-    return EventCounts(**count, exposure=exposure, delay=np.array(delays))
+        leads += ahead
+    return EventCounts(**count, exposure=exposure, delay=np.array(delays), ahead=np.array(leads))
 
 
-Judged = tuple[dict[str, int], float, list[float]]
+Judged = tuple[dict[str, int], float, list[float], list[float]]
 
 
 def _alarms(at: np.ndarray, stands: np.ndarray) -> list[tuple[float, float]]:
@@ -81,12 +94,14 @@ def _alarms(at: np.ndarray, stands: np.ndarray) -> list[tuple[float, float]]:
 
 def _by_failure(at: np.ndarray, stands: np.ndarray, truth: Truth, i: int, horizon: float, lead: float) -> Judged:
     counted = caught = false = raised = right = 0
-    previous = -np.inf
+    previous, ahead = -np.inf, []
     for failure in truth.failed[i]:
         in_time = (at > previous) & (at >= failure - horizon) & (at <= failure - lead)
         counts = bool(in_time.any()) and at[-1] >= np.floor(failure - lead)
         counted += int(counts)
-        caught += int(counts and bool((stands & in_time).any()))
+        if counts and (stands & in_time).any():
+            caught += 1
+            ahead.append(failure - at[np.argmax(stands & in_time)])
         previous = failure
     for begin, end in _alarms(at, stands):
         moments = np.arange(begin, end + 1, horizon)  # when it is raised, and after each further horizon
@@ -95,7 +110,7 @@ def _by_failure(at: np.ndarray, stands: np.ndarray, truth: Truth, i: int, horizo
         false += int((judged & ~true).sum())
         raised, right = raised + int(judged[0]), right + int(judged[0] & true[0])
     exposure = float(truth.judged(at, i, horizon).sum())
-    return {"counted": counted, "caught": caught, "false": false, "raised": raised, "right": right}, exposure, []
+    return {"counted": counted, "caught": caught, "false": false, "raised": raised, "right": right}, exposure, [], ahead
 
 
 def _by_episode(at: np.ndarray, stands: np.ndarray, truth: Truth, i: int, horizon: float, lead: float) -> Judged:
@@ -103,11 +118,14 @@ def _by_episode(at: np.ndarray, stands: np.ndarray, truth: Truth, i: int, horizo
     spans = [(begin, end, *np.searchsorted(at, [begin, np.nextafter(end, np.inf)])) for begin, end in truth.episodes[i]]
     episodes = [(begin, end, first, last) for begin, end, first, last in spans if last > first]
     anomalous = truth.anomalous(at, i, horizon) > 0
-    delays = []
+    delays, ahead = [], []
     for begin, _, first, last in episodes:
         hits = at[first:last][stands[first:last]]
         # what began before the test part could not be told before it
-        delays += [float(hits[0] - max(begin, at[0]))] if len(hits) else []
+        if len(hits):
+            delays.append(float(hits[0] - max(begin, at[0])))
+            quiet = np.flatnonzero(~stands[: np.searchsorted(at, hits[0])])
+            ahead.append(float(begin - max(at[quiet[-1] + 1 if len(quiet) else 0], begin - horizon)))
     false = raised = right = 0
     for begin, end in _alarms(at, stands):
         own = anomalous[slice(*np.searchsorted(at, [begin, np.nextafter(end, np.inf)]))]
@@ -116,4 +134,4 @@ def _by_episode(at: np.ndarray, stands: np.ndarray, truth: Truth, i: int, horizo
         # a right alarm may begin early and end late by a horizon, one that was never right may not begin at all
         false += int(outside // horizon) if true else 1 + int((outside - 1) // horizon)
     found = {"counted": len(episodes), "caught": len(delays), "false": false, "raised": raised, "right": right}
-    return found, float((~anomalous).sum()), delays
+    return found, float((~anomalous).sum()), delays, ahead

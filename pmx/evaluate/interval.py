@@ -42,3 +42,20 @@ def rate(counts: np.ndarray, exposure: np.ndarray, draws: int, seed: int) -> Int
     """Events per exposure, per-asset parts [asset]; where nothing was counted the upper end is 3 / exposure (the rule of three)."""
     value, low, high = ratio(counts, exposure, draws, seed)
     return (0.0, 0.0, float(3 / exposure.sum())) if value == 0 else (value, low, high)
+
+
+def middle(values: list[np.ndarray], draws: int, seed: int) -> Interval:
+    """Median of what each asset gives, float64 [case] per asset, with the percentile bootstrap over the assets that give something."""
+    given = [v for v in values if len(v)]
+    if not given:
+        return (np.nan, np.nan, np.nan)
+    value = float(np.median(np.concatenate(given)))
+    if len(given) < 2:
+        return value, np.nan, np.nan
+    at = np.random.default_rng(seed).integers(0, len(given), (draws, len(given)))
+    if max(map(len, given)) == 1:
+        drawn = np.median(np.concatenate(given)[at], axis=1)
+    else:
+        drawn = np.array([np.median(np.concatenate([given[i] for i in row])) for row in at])
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return value, float(low), float(high)

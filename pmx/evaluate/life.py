@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pmx.evaluate.interval import Interval, ratio
+from pmx.evaluate.interval import Interval
+from pmx.evaluate.part import Part
 from pmx.evaluate.protocol import Protocol, Truth
 
 
@@ -24,25 +25,29 @@ def life_metrics(
     `last`: at each asset's last tick. `all`: at every tick. `capped`: truth and estimate at most the cap; `raw`: as they are.
     An asset or tick whose life is not known is left out, as is one without an estimate.
     """
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in ("last_capped", "last_raw", "all_capped", "all_raw")}
+    found: dict[str, Interval] = {}
+    for name, part in life_parts(rul, tick, truth, protocol, tick_length).items():
+        value = part.interval(protocol.draws, protocol.seed)
+        times = part.denominator.sum() if name.startswith("nasa") else 1.0  # the score is a sum
+        found[name] = (value[0] * times, value[1] * times, value[2] * times)
+    return found
+
+
+def life_parts(rul: list[np.ndarray], tick: list[np.ndarray], truth: Truth, protocol: Protocol, tick_length: float) -> dict[str, Part]:
+    """The parts per asset of `life_metrics`; of NASA's score those of its mean."""
+    errors: dict[str, list[np.ndarray]] = {name: [] for name in ("last_capped", "last_raw", "all_capped", "all_raw")}
     for i, (estimate, at) in enumerate(zip(rul, tick, strict=True)):
         raw, capped = (v * tick_length for v in truth.life(at.astype(np.float64), i, protocol.cap / tick_length))
         clipped = np.clip(estimate, 0.0, protocol.cap)
         for name, error in (("capped", clipped - capped), ("raw", estimate - raw)):
-            parts[f"all_{name}"].append(error[~np.isnan(error)])
-            parts[f"last_{name}"].append(error[-1:][~np.isnan(error[-1:])])
-    found: dict[str, Interval] = {}
-    for name, errors in parts.items():
-        count = np.array([len(e) for e in errors], float)
-        square, absolute = np.array([(e**2).sum() for e in errors]), np.array([np.abs(e).sum() for e in errors])
-        found[f"rmse_{name}"] = ratio(square, count, protocol.draws, protocol.seed, root=True)
-        found[f"mae_{name}"] = ratio(absolute, count, protocol.draws, protocol.seed)
-    for name in parts:
-        score = np.array([nasa(e).sum() for e in parts[name]])
-        mean = ratio(score, np.array([len(e) for e in parts[name]], float), protocol.draws, protocol.seed)
-        total = sum(len(e) for e in parts[name])
-        found[f"nasa_{name}"] = (mean[0] * total, mean[1] * total, mean[2] * total)
-    return found
+            errors[f"all_{name}"].append(error[~np.isnan(error)])
+            errors[f"last_{name}"].append(error[-1:][~np.isnan(error[-1:])])
+    parts: dict[str, Part] = {}
+    for measure, of in (("rmse", np.square), ("mae", np.abs), ("nasa", nasa)):
+        for name, each in errors.items():
+            above, below = np.array([of(e).sum() for e in each]), np.array([len(e) for e in each], float)
+            parts[f"{measure}_{name}"] = Part(above, below, root=measure == "rmse")
+    return parts
 
 
 @dataclass(frozen=True)

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
 from pmx.contract import Contract
-from pmx.evaluate.anomaly import point_metrics
+from pmx.evaluate.anomaly import detector_metrics, point_metrics, point_parts
+from pmx.evaluate.bound import BINS, Bounds, interval_metrics
 from pmx.evaluate.event import EventCounts, count_events
 from pmx.evaluate.interval import Interval
-from pmx.evaluate.life import life_metrics
+from pmx.evaluate.life import life_metrics, life_parts
+from pmx.evaluate.part import Part, Parts
+from pmx.evaluate.prognosis import LAMBDAS, prognosis_metrics
 from pmx.evaluate.protocol import Protocol, Truth
 
 PER = 1000  # life units that false alarms are counted over, where the data have no calendar
+AHEAD = (10, 50, 90)  # percentiles of the lead times that are shown
+BRIEF = ("alpha_lambda_50", "prognostic_horizon", "late_share_last", "coverage_last", "interval_width", "rmse_last_filled", "macro_auroc")
 UNITS = {"h": "hours", "d": "days", "min": "minutes", "s": "seconds", "cycle": "cycles", "product": "products"}
 
 
@@ -30,6 +36,8 @@ class Row:
         tick: length of a tick in the life unit.
         labelled: whether its events are labelled episodes, not failures.
         silent: assets of the test part without a single verdict: nobody watched them, so that they count as missed and not as quiet.
+        more: its other measures: of prognosis, of intervals, of classes.
+        parts: what its measures are made of, per asset.
 
     Example:
         >>> Row("constant", {"rmse_last_capped": (40.1, 36.0, 44.0)}, None, (np.nan,) * 3).metrics("test", "")["test/rmse_last_capped_hi"]
@@ -44,19 +52,30 @@ class Row:
     tick: float = 1.0
     labelled: bool = False
     silent: tuple[str, ...] = ()
+    more: dict[str, Interval] = field(default_factory=dict)
+    parts: Parts = field(default_factory=Parts)
 
     def delay(self) -> float:
         """Median delay of caught episodes in the life unit; NaN where none was caught."""
         return float(np.median(self.events.delay) * self.tick) if self.events is not None and len(self.events.delay) else np.nan
 
+    def ahead(self) -> np.ndarray:
+        """How long before each caught event its alarm was raised, in the life unit, float64 [event], sorted; below 0 = after it began."""
+        return np.sort(self.events.ahead * self.tick) if self.events is not None else np.zeros(0)
+
+    def to_json(self) -> dict[str, Any]:
+        """What its measures are made of, as plain data: `name`, `assets`, `measures` as `Parts.to_json` has them, and `lead_times`."""
+        return {"name": self.name, **self.parts.to_json(), "lead_times": self.ahead().tolist()}
+
     def metrics(self, prefix: str, false_name: str) -> dict[str, float]:
         """Metrics by name, each with `_lo` and `_hi`; NaN where the data cannot say."""
-        found = self.life | self.points
+        found = self.life | self.points | self.more
         if self.events is not None:
             found["event_recall"] = self.events.recall()
+            found |= {f"lead_time_p{p}": (_percentile(self.ahead(), p), np.nan, np.nan) for p in AHEAD}
             found[false_name] = self.false
+            found["event_precision"] = self.events.precision()
             if self.points:
-                found["event_precision"] = self.events.precision()
                 found["delay_median"] = (self.delay(), np.nan, np.nan)
         flat = {f"{prefix}/{k}{end}": v[i] for k, v in found.items() for i, end in enumerate(("", "_lo", "_hi"))}
         return flat
@@ -72,14 +91,16 @@ def row(
     contract: Contract,
     score: list[np.ndarray] | None = None,
     limit: float = np.nan,
+    bounds: Bounds | None = None,
 ) -> Row:
-    """Evaluates RUL float [time], alarms bool [time] and anomaly scores float [time] per asset at the ticks int64 [time]; each may be None."""
-    life = life_metrics(rul, tick, truth, protocol, contract.tick) if rul is not None else {}
-    if life and contract.life_unit != "cycle":  # NASA's score weighs errors in cycles
-        life = {k: v for k, v in life.items() if not k.startswith("nasa")}
-    points = point_metrics(score, limit, tick, truth, protocol, contract.tick) if score is not None else {}
+    """Evaluates RUL float [time] with its bounds, alarms bool [time] and anomaly scores float [time] per asset at the ticks int64 [time];
+    each may be None.
+    """
+    life, points, more, parts = _measured(rul, tick, truth, protocol, contract, score, limit, bounds)
     if standing is None:
-        return Row(name, life, None, (np.nan, np.nan, np.nan), points)
+        return Row(name, life, None, (np.nan, np.nan, np.nan), points, contract.tick, more=more, parts=Parts(tuple(truth.assets), parts))
+    if score is not None:
+        points |= detector_metrics(score, limit, standing, tick, truth, protocol, contract.tick)
     events = count_events(standing, tick, truth, protocol, contract.tick)
     mute = np.array(
         [np.isnan(s[at >= begins]).all() for s, at, begins in zip(score or [], tick, truth.begins, strict=score is not None)], bool
@@ -87,8 +108,45 @@ def row(
     if mute.any():
         events = replace(events, exposure=np.where(mute, 0.0, events.exposure), false=np.where(mute, 0, events.false))
     silent = tuple(np.array(truth.assets, object)[mute]) if mute.any() else ()
-    false = events.false_rate(contract.ticks_per_month or PER / contract.tick, protocol)
-    return Row(name, life, events, false, points, contract.tick, truth.episodes is not None, silent)
+    ticks = contract.ticks_per_month or PER / contract.tick
+    false = events.false_rate(ticks, protocol)
+    own = Parts(tuple(truth.assets), parts | events.parts(ticks))
+    return Row(name, life, events, false, points, contract.tick, truth.episodes is not None, silent, more, own)
+
+
+def _measured(
+    rul: list[np.ndarray] | None,
+    tick: list[np.ndarray],
+    truth: Truth,
+    protocol: Protocol,
+    contract: Contract,
+    score: list[np.ndarray] | None,
+    limit: float,
+    bounds: Bounds | None,
+) -> tuple[dict[str, Interval], dict[str, Interval], dict[str, Interval], dict[str, Part]]:
+    """Errors of life, how readings are told apart, what else is measured, and the parts of it all."""
+    life: dict[str, Interval] = {}
+    points: dict[str, Interval] = {}
+    more: dict[str, Interval] = {}
+    parts: dict[str, Part] = {}
+    if rul is not None:
+        life = life_metrics(rul, tick, truth, protocol, contract.tick)
+        if contract.life_unit != "cycle":  # NASA's score weighs errors in cycles
+            life = {k: v for k, v in life.items() if not k.startswith("nasa")}
+        parts = {k: v for k, v in life_parts(rul, tick, truth, protocol, contract.tick).items() if k in life}
+        more, own = prognosis_metrics(rul, tick, truth, protocol, contract.tick)
+        parts |= own
+        if bounds is not None:
+            found, own = interval_metrics(rul, bounds, tick, truth, protocol, contract.tick)
+            more, parts = more | found, parts | own
+    if score is not None:
+        points = point_metrics(score, limit, tick, truth, protocol, contract.tick)
+        parts |= point_parts(score, limit, tick, truth, protocol, contract.tick)
+    return life, points, more, parts
+
+
+def _percentile(values: np.ndarray, percent: float) -> float:
+    return float(np.percentile(values, percent)) if len(values) else np.nan
 
 
 def metrics(rows: list[Row], contract: Contract) -> dict[str, float]:
@@ -99,7 +157,8 @@ def metrics(rows: list[Row], contract: Contract) -> dict[str, float]:
     for r in rows:
         if r.name not in prefix:  # of a baseline the main errors: the tables have all of them
             r = replace(r, life={k: v for k, v in r.life.items() if k in ("rmse_last_capped", "rmse_all_capped")})
-            r = replace(r, points={k: v for k, v in r.points.items() if "/" not in k})
+            r = replace(r, points={k: v for k, v in r.points.items() if "/" not in k and not k.startswith("care_")})
+            r = replace(r, more={k: v for k, v in r.more.items() if k in BRIEF})
         found |= r.metrics(prefix.get(r.name, "baseline_" + r.name.replace(" ", "_")), false_name)
     events = rows[0].events
     if events is not None:
@@ -138,6 +197,67 @@ def life_table(rows: list[Row], contract: Contract, protocol: Protocol) -> str:
     return f"{head}\n" + _grid(["", *(r.name for r in rows)], lines)
 
 
+def prognosis_table(rows: list[Row], contract: Contract, protocol: Protocol) -> str:
+    """How estimates behave on the way to a failure; a column for each row that states a life; empty where no failure is known."""
+    unit, rows = UNITS.get(contract.life_unit, contract.life_unit), [r for r in rows if "prognostic_horizon" in r.more]
+    if not rows or all(np.isnan(rows[0].more[f"alpha_lambda_{p}"][0]) for p in LAMBDAS):
+        return ""
+    percents = [p for p in LAMBDAS if not all(np.isnan(r.more[f"alpha_lambda_{p}"][0]) for r in rows)]
+    n = int(rows[0].more["prognostic_horizon_n"][0])
+    lines = [
+        [
+            f"within ±20 % of the life left, when it is {(1 - p / 100) * protocol.cap:g} {unit}",
+            *(cell(r.more[f"alpha_lambda_{p}"]) for r in rows),
+        ]
+        for p in percents
+    ]
+    title = f"{unit} ahead from which on it stays within ±{0.2 * protocol.cap:g}, median of {n} lives"
+    lines += [[title, *(cell(r.more["prognostic_horizon"], 1) for r in rows)]] if n else []
+    for at, place in (("last", "last reading"), ("all", "all readings")):
+        lines.append([f"more than 10 {unit} late, {place}", *(cell(r.more[f"late_share_{at}"]) for r in rows)])
+        if any(r.more[f"abstained_{at}"][0] > 0 for r in rows):
+            lines.append([f"no estimate, {place}", *(cell(r.more[f"abstained_{at}"]) for r in rows)])
+    head = "Prognosis: on the way to a failure, higher is better; late or missing estimates, lower is better; 95 % interval"
+    return f"{head}\n" + _grid(["", *(r.name for r in rows)], lines)
+
+
+def interval_table(rows: list[Row], contract: Contract, protocol: Protocol) -> str:
+    """How often the intervals of the life left hold the truth, and how wide they are; empty where no row gives any."""
+    unit, rows = UNITS.get(contract.life_unit, contract.life_unit), [r for r in rows if "coverage_last" in r.more]
+    if not rows:
+        return ""
+    edges = [protocol.cap * b / BINS for b in range(BINS + 1)]
+    titles = {"coverage_last": "hold the truth, last reading", "coverage_all": "hold the truth, all readings"}
+    titles |= {f"coverage_life_{b}": f"  with {edges[b]:g} to {edges[b + 1]:g} {unit} left" for b in range(BINS)}
+    regimes = sorted((k for k in rows[0].more if k.startswith("coverage_regime_")), key=lambda k: int(k.rpartition("_")[2]))
+    titles |= {k: f"  in regime {k.rpartition('_')[2]}" for k in regimes}
+    titles |= {"interval_width_last": f"mean width, {unit}, last reading", "interval_width": f"mean width, {unit}, all readings"}
+    silent = any(r.more["abstained_all"][0] > 0 for r in rows)
+    places = {"last": "last reading", "all": "all readings"} if silent else {}
+    titles |= {f"rmse_{at}_filled": f"RMSE, {unit}, {place}, where it gives none the mean life" for at, place in places.items()}
+    blank = (np.nan, np.nan, np.nan)
+    lines = [[title, *(cell(r.more.get(k, blank), 1 if "width" in k else 2) for r in rows)] for k, title in titles.items()]
+    lines = [line for line in lines if any(c != "–" for c in line[1:])]
+    head = "Intervals of the life left: shares that hold the truth, to be compared with the share they claim; narrower is better; 95 % interval"
+    return f"{head}\n" + _grid(["", *(r.name for r in rows)], lines)
+
+
+def lead_table(rows: list[Row], contract: Contract) -> str:
+    """How long before an event its alarm was raised; a line for each row that caught one; empty where the first caught none."""
+    unit = UNITS.get(contract.life_unit, contract.life_unit)
+    if not len(rows[0].ahead()):
+        return ""
+    found = [(r.name, r.ahead()) for r in rows if len(r.ahead())]
+    what = (
+        "an episode began; below 0 = after it" if rows[0].labelled else "the failure; what stood earlier than a horizon counts as a horizon"
+    )
+    head = f"Time from the alarm that caught it until {what}; {unit}, higher is better"
+    return f"{head}\n" + _grid(
+        ["", "caught", *(f"{p} % of them at most" for p in AHEAD)],
+        [[n, str(len(a)), *(f"{_percentile(a, p):.4g}" for p in AHEAD)] for n, a in found],
+    )
+
+
 def alarm_table(rows: list[Row], contract: Contract) -> str:
     """What was caught, what was false, and how soon or how exactly: the median delay of an anomaly score, the error of a RUL."""
     unit = UNITS.get(contract.life_unit, contract.life_unit)
@@ -161,10 +281,13 @@ def detection_table(rows: list[Row]) -> str:
     """How anomalous readings were told from normal ones; a line for each row that gives a score."""
     lines = []
     for r in (r for r in rows if r.points):
-        ap = [f"{r.points[k][0]:.2f}" if r.points[k][0] == r.points[k][0] else "–" for k in ("ap", "ap_per_asset")]
-        lines.append([r.name, *(cell(r.points[k]) for k in ("f1", "far", "mar")), *ap])
+        ap = [f"{r.points[k][0]:.2f}" if r.points[k][0] == r.points[k][0] else "–" for k in ("ap", "ap_per_asset", "vus_pr")]
+        care = cell(r.points.get("care", (np.nan,) * 3))
+        lines.append([r.name, *(cell(r.points[k]) for k in ("f1", "far", "mar")), *ap, care])
     head = "Readings with a score at or above the limit; FAR: share of normal ones raised, MAR: share of anomalous ones missed; 95 % interval over assets"
-    return f"{head}\n" + _grid(["", "F1", "FAR", "MAR", "AP pooled", "AP per asset"], lines)
+    none = any(r.points.get("care_normal_assets", (1.0,))[0] == 0 and not np.isnan(r.points["care"][0]) for r in rows if r.points)
+    note = "\nCARE: every asset has an event; the readings before each asset's first event stand for the normal assets" if none else ""
+    return f"{head}\n" + _grid(["", "F1", "FAR", "MAR", "AP pooled", "AP per asset", "VUS-PR", "CARE"], lines) + note
 
 
 def fault_table(winner: Row) -> str:
@@ -186,12 +309,14 @@ def tables_of(rows: list[Row], contract: Contract, protocol: Protocol, accepted:
     """The tables of a result, the one that sums it up last; each says below why findings of leakage were `accepted`."""
     found = []
     if rows[0].life:
-        found.append(life_table(rows, contract, protocol))
+        more = prognosis_table(rows, contract, protocol), interval_table(rows, contract, protocol)
+        found += [life_table(rows, contract, protocol), *(t for t in more if t)]
     if rows[0].points:
         found += [t for t in (fault_table(rows[0]), detection_table(rows)) if t]
+    found += [t for t in (lead_table(rows, contract),) if t]
     silent = rows[0].silent
-    more = f" and {len(silent) - 8} more" if len(silent) > 8 else ""
-    note = f"No verdict for {', '.join(silent[:8])}{more}: too few readings of their own to learn from" if silent else ""
+    others = f" and {len(silent) - 8} more" if len(silent) > 8 else ""
+    note = f"No verdict for {', '.join(silent[:8])}{others}: too few readings of their own to learn from" if silent else ""
     unknown = not rows[0].labelled and rows[0].events is not None and not rows[0].events.counted.any()
     doubt = "No failure is on record in the test part: whether an alarm is false, nobody knows; all of them are counted" if unknown else ""
     tables = [*found, *(t for t in (note, doubt) if t), alarm_table(rows, contract)]

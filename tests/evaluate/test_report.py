@@ -1,12 +1,31 @@
 """The rows of a result: names, units, and what is left blank."""
 
+import json
+
 import numpy as np
 import pytest
 
 from pmx.contract import Channel, Contract
+from pmx.evaluate.bound import Bounds
 from pmx.evaluate.event import EventCounts
+from pmx.evaluate.paired import paired
+from pmx.evaluate.part import Parts
 from pmx.evaluate.protocol import Protocol, Truth
-from pmx.evaluate.report import Row, alarm_table, cell, detection_table, fault_table, life_table, metrics, no_better, row, tables_of
+from pmx.evaluate.report import (
+    Row,
+    alarm_table,
+    cell,
+    detection_table,
+    fault_table,
+    interval_table,
+    lead_table,
+    life_table,
+    metrics,
+    no_better,
+    prognosis_table,
+    row,
+    tables_of,
+)
 from tests.lives import single
 
 CHANNELS = (Channel("load", "kW"),)
@@ -96,7 +115,8 @@ def test_a_delay_is_in_the_life_unit():
 
 
 def test_tables_of_an_anomaly_score_name_episodes_faults_and_every_row():
-    faults, detection, alarms = tables_of(scored(), HOURS, PROTOCOL)
+    faults, detection, lead, alarms = tables_of(scored(), HOURS, PROTOCOL)
+    assert lead == lead_table(scored(), HOURS)
     assert faults == fault_table(scored()[0]) and detection == detection_table(scored()) and alarms == alarm_table(scored(), HOURS)
     assert [line.split()[0] for line in faults.splitlines()[1:]] == ["fault", "seal", "valve"]
     assert all(name in detection and name in alarms for name in ("winner", "cross-fitted", "always alarm"))
@@ -116,3 +136,47 @@ def test_a_winner_that_an_always_standing_alarm_matches_is_called_so(caught, fal
 
     said = no_better([made("winner", caught, false), made("always alarm", 3, 5), made("age only", 0, 0)])
     assert bool(said) == told and ("always alarm" in said) == told
+
+
+def bounded(contract=CYCLES):
+    ends = [np.column_stack([r - 5, r + 5]) for r in RUL]
+    return row("winner", RUL, [TICK[0] >= 80, np.zeros(100, bool)], TICK, TRUTH, PROTOCOL, contract, bounds=Bounds(ends, fill=50.0))
+
+
+def test_prognosis_and_intervals_have_metrics_and_tables_of_their_own():
+    found = metrics([bounded()], CYCLES)
+    for name in ("alpha_lambda_50", "prognostic_horizon", "late_share_last", "coverage_last", "interval_width", "lead_time_p50"):
+        assert not np.isnan(found[f"test/{name}"]), name
+    assert found["test/lead_time_p50"] == 19.0 and found["test/interval_width"] < 10  # ends are cut at the cap and at 0
+    tables = tables_of([bounded()], CYCLES, PROTOCOL)
+    prognosis, intervals = prognosis_table([bounded()], CYCLES, PROTOCOL), interval_table([bounded()], CYCLES, PROTOCOL)
+    assert prognosis in tables and intervals in tables and "cycles" in prognosis and "hold the truth" in intervals
+    assert "when it is 50 cycles" in prognosis and "1.00 [0.21, 1.00]" in prognosis
+    assert interval_table(rows(), CYCLES, PROTOCOL) == "", "no row gives intervals"
+    assert prognosis_table(scored(), HOURS, PROTOCOL) == "", "no row states a life"
+
+
+def test_a_baseline_shows_its_main_measures_alone():
+    found = metrics([bounded(), row("constant", RUL, None, TICK, TRUTH, PROTOCOL, CYCLES)], CYCLES)
+    assert "baseline_constant/alpha_lambda_50" in found and "baseline_constant/alpha_lambda_25" not in found
+    assert "test/alpha_lambda_25" in found
+
+
+def test_what_a_row_is_made_of_gives_its_measures_again_and_can_be_stored():
+    for one in (bounded(HOURS), *scored()):
+        stored = json.loads(json.dumps(one.to_json(), allow_nan=False))
+        parts = Parts.from_json(stored)
+        assert parts.assets == ("A", "B") and stored["name"] == one.name and stored["lead_times"] == one.ahead().tolist()
+        told = one.metrics("test", "false_alarms")
+        for name, part in parts.measures.items():
+            assert part.value() == pytest.approx(told[f"test/{name}"], nan_ok=True), name
+        assert all(d.difference == (0, 0, 0) or d.n < 2 for d in paired(parts, parts))
+
+
+def test_care_says_when_no_asset_was_without_an_event():
+    assert "stand for the normal assets" in detection_table(scored())
+    healthy = single(
+        ["A", "B"], *(np.full(2, v) for v in (np.nan, 99.0, 0.0, 0.0)), [np.array([[60.0, 89.0]]), np.zeros((0, 2))], [["seal"], []]
+    )
+    assert "stand for" not in detection_table(scored(real=healthy))
+    assert metrics(scored(real=healthy), HOURS)["test/care_normal_assets"] == 1
