@@ -5,90 +5,34 @@ source -> contract -> align -> window -> feature -> model -> select -> pack -> r
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import polars as pl
 
-from pmx.alarm.policy import KofN
 from pmx.bundle import Bundle
+from pmx.contract import Rows
 from pmx.edge.replay import Replayed, replay
-from pmx.evaluate.protocol import Protocol, Truth
-from pmx.evaluate.report import Row, metrics, row, tables_of
-from pmx.feature.features import FeatureSet
+from pmx.evaluate.report import metrics, row, tables_of
 from pmx.gate.audit import audit
 from pmx.gate.budget import budget
+from pmx.gate.coverage import coverage
 from pmx.gate.leakage import leakage
 from pmx.gate.parity import parity
 from pmx.gate.refit import looked_ahead
-from pmx.gate.result import Gate
-from pmx.model import Model
 from pmx.pack.budget import measure_budget
 from pmx.pack.card import card
 from pmx.pack.core import pack
-from pmx.pack.fitted import Fitted
 from pmx.pack.scope import by_asset
 from pmx.pack.seal import seal
+from pmx.plan import Plan, Result, Tell
 from pmx.select.baseline import Baseline, baselines, detectors
-from pmx.select.candidates import Tables, Trial, refit_without_age, task_of
+from pmx.select.beside import bounds_of, shortened, windowed
+from pmx.select.candidates import refit_without_age, task_of
 from pmx.select.crossfit import cross_fitted
 from pmx.select.learn import Recipe, learn
 from pmx.select.training import truth
-from pmx.source import History, Source
 from pmx.source.admit import admit
 from pmx.source.wave import device_rows
 from pmx.window.label import lives_anew
-from pmx.window.split import Split
-
-Tell = Callable[[str, int, int], None]  # what, done, in all
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Everything a run is made of; `folder` takes what it writes, `limits` are the device's, `provenance` goes into the evidence."""
-
-    name: str
-    source: Source
-    window: Split
-    features: FeatureSet
-    models: dict[str, Model]
-    alarm: KofN
-    protocol: Protocol
-    limits: dict[str, Any]
-    folder: Path
-    on_error: str = "refuse"
-    fit_scope: str = "fleet"
-    seed: int = 0
-    provenance: dict[str, Any] = field(default_factory=dict)
-    accept_leakage: str = ""  # why findings of leakage are to stand
-    tables: Tables = FeatureSet.table  # or what reads those that were computed before
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a run found. `refused` is the first gate that failed, None when the bundle may be registered."""
-
-    history: History
-    counts: dict[str, int]
-    trials: list[Trial]
-    winner: Fitted
-    bundle: Path
-    core: str
-    played: Replayed
-    truth: Truth
-    rows: list[Row]
-    gates: list[Gate]
-    metrics: dict[str, float]
-    tables: list[str]
-    offline: np.ndarray  # the winner's verdicts of the replayed ticks on the training path, float32 [row]
-
-    @property
-    def refused(self) -> Gate | None:
-        return next((g for g in self.gates if not g.passed), None)
 
 
 def run(plan: Plan, tell: Tell) -> Result:
@@ -106,22 +50,33 @@ def run(plan: Plan, tell: Tell) -> Result:
     tested = ticks.filter(pl.col("asset").is_in(real.assets))
     packed = Bundle.open(plan.folder / "bundle", packed_as=core)
     raw, anew = device_rows(packed, history, real.assets, contract), lives_anew(history.events, contract)
-    play = partial(replay, rows=raw, progress=tell, anew=anew)
-    played = play(packed)
+
+    def play(name: str, bundle: Bundle, rows: Rows) -> Replayed:
+        plan.meet(history.digest, name)
+        return replay(bundle, rows, progress=tell, anew=anew)
+
+    played = play("winner", packed, raw)
     real.expect(played.assets)
     rul, score, limit = played.outputs.get("rul"), played.outputs.get("anomaly_score"), best.policy.raise_at
-    rows = [row("winner", rul, played.standing, played.tick, real, protocol, contract, score, limit)]
+    bounds = bounds_of(played, winner, tested, training, protocol)
+    rows = [row("winner", rul, played.standing, played.tick, real, protocol, contract, score, limit, bounds)]
     beside = baselines(training, played.tick, real, protocol, plan.alarm)
-    if rul is not None:
+    if rul is not None and bounds is not None:
+        rows += shortened(play, packed, raw, real, protocol, contract, bounds.fill)
+        beside = windowed(plan.models, plan.features, training, tested, played.tick, protocol) + beside
         tell(f"fit {best.name} without age", 0, 1)
         twin = refit_without_age(best, plan.features, training, protocol, plan.seed, plan.tables)
         apart = plan.folder / "without_age"
-        again = play(Bundle.open(apart, pack(apart, twin, best.policy, protocol, f"{plan.name} without age", history.waves)))
+        core_apart = pack(apart, twin, best.policy, protocol, f"{plan.name} without age", history.waves)
+        again = play("without age", Bundle.open(apart, core_apart), raw)
         beside.insert(0, Baseline("without age", again.outputs["rul"]))  # its alarms have no limits of their own
     if score is not None:
+        plan.meet(history.digest, "cross-fitted")
         rows += cross_fitted(trials, plan.features, training, tested, real, history.groups, protocol, plan.alarm)
         beside = [b for b in beside if b.name == "age only"] + detectors(score, limit, played.tick, real, plan.seed)
     for b in beside:
+        if b.name != "without age":  # whose replay was told already
+            plan.meet(history.digest, b.name)
         rows.append(row(b.name, b.rul if rul is not None else None, b.standing, played.tick, real, protocol, contract, b.score, 1.0))
 
     tell("gates", 0, 1)
@@ -130,6 +85,7 @@ def run(plan: Plan, tell: Tell) -> Result:
         looked_ahead(recipe, admitted.readings, contract, history, learnt, real, plan.seed),
         leakage(winner.used, ticks, learnt.division, played, checks, plan.accept_leakage),
         parity(winner, best.policy, protocol, tested, played, offline, plan.seed),
+        coverage(rows[0]),
         budget(measure_budget(plan.folder / "bundle", core), **plan.limits),
     ]
     tell("gates", 1, 1)
@@ -146,4 +102,6 @@ def run(plan: Plan, tell: Tell) -> Result:
     if all(g.passed for g in gates):  # what a gate refused stays unsealed: no device opens it
         about = card(plan.name, history, winner, best.policy, protocol, {g.name: g.detail for g in gates}, tables)
         seal(plan.folder / "bundle", core, evidence, about)
-    return Result(history, admitted.counts, trials, winner, plan.folder / "bundle", core, played, real, rows, gates, found, tables, offline)
+    return Result(
+        history, training, admitted.counts, trials, winner, plan.folder / "bundle", core, played, real, rows, gates, found, tables, offline
+    )

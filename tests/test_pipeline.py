@@ -72,11 +72,11 @@ def comparable(found: dict[str, float]) -> dict[str, float]:
 
 def test_it_ends_with_a_sealed_bundle_and_its_evidence(done: Done):
     r = done.result
-    assert r.refused is None and [g.name for g in r.gates] == ["look-ahead", "leakage", "parity", "budget"]
+    assert r.refused is None and [g.name for g in r.gates] == ["look-ahead", "leakage", "parity", "coverage", "budget"]
     bundle = Bundle.open(r.bundle)
     assert bundle.core == r.core == r.played.core == bundle.evidence["replayed_core_digest"]
     evidence = bundle.evidence
-    assert evidence["run_id"] == "r1" and evidence["test_reads"] == len(r.rows) == 5
+    assert evidence["run_id"] == "r1" and evidence["test_reads"] == len(r.rows) == 6
     assert evidence["data"]["digest"] == r.history.digest and evidence["data"]["rows"] == r.counts
     assert comparable(r.metrics) == pytest.approx({k: v for k, v in evidence["metrics"].items() if v is not None})
     assert evidence["budget"]["bytes"] > 1000 and json.loads(bundle.files["policy.json"])["output"] == "rul"
@@ -99,7 +99,7 @@ def test_the_metrics_have_the_promised_names(done: Done):
 def test_no_test_asset_is_a_training_asset(done: Done):
     training = {a for a in done.result.history.rows.collect()["asset"].unique()} - set(done.result.truth.assets)
     assert len(done.result.truth.assets) == 5 and len(training) == 11
-    assert [r.name for r in done.result.rows] == ["winner", "without age", "age only", "constant", "always alarm"]
+    assert [r.name for r in done.result.rows] == ["winner", "without age", "window 30", "age only", "constant", "always alarm"]
 
 
 def test_the_table_is_about_what_the_bundle_said(done: Done):

@@ -130,10 +130,12 @@ def _measured(
     more: dict[str, Interval] = {}
     parts: dict[str, Part] = {}
     if rul is not None:
-        life = life_metrics(rul, tick, truth, protocol, contract.tick)
+        # who abstains is scored as if it had said the mean: nobody gains by keeping silent
+        said = rul if bounds is None or np.isnan(bounds.fill) else [np.where(np.isnan(v), np.float32(bounds.fill), v) for v in rul]
+        life = life_metrics(said, tick, truth, protocol, contract.tick)
         if contract.life_unit != "cycle":  # NASA's score weighs errors in cycles
             life = {k: v for k, v in life.items() if not k.startswith("nasa")}
-        parts = {k: v for k, v in life_parts(rul, tick, truth, protocol, contract.tick).items() if k in life}
+        parts = {k: v for k, v in life_parts(said, tick, truth, protocol, contract.tick).items() if k in life}
         more, own = prognosis_metrics(rul, tick, truth, protocol, contract.tick)
         parts |= own
         if bounds is not None:

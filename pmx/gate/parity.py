@@ -106,6 +106,8 @@ def parity(
     if np.isnan(verdicts).all():
         return Gate("parity", False, "no tick has a verdict", culprit="nothing could be compared", rule=RULE)
     apart = _relative(shipped, verdicts)
+    if "interval" in played.outputs:
+        apart = max(apart, _relative(np.concatenate(played.outputs["interval"]), fitted.interval(frame, verdicts)))
     head = _head_difference(fitted, fitted.table(begun), seed)
     figures = {
         "bit_equal": equal,

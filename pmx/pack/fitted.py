@@ -94,11 +94,13 @@ class Fitted:
             found[np.isnan(self.margins.around(found.astype(np.float64), self.regime(ticks))).any(1)] = np.nan
         return found
 
-    def interval(self, ticks: pl.DataFrame) -> np.ndarray:
-        """Lower and upper end of a remaining useful life offline, float32 [row, 2]; NaN where it has no interval."""
+    def interval(self, ticks: pl.DataFrame, point: np.ndarray) -> np.ndarray:
+        """Lower and upper end of a remaining useful life offline, float32 [row, 2], around the verdicts float32 [row] of these ticks; NaN where
+        it has no interval.
+        """
         if self.margins is None:
             return np.full((len(ticks), 2), np.nan, np.float32)
-        ends = self.margins.around(self.verdict(ticks).astype(np.float64), self.regime(ticks))
+        ends = self.margins.around(point.astype(np.float64), self.regime(ticks))
         return np.clip(ends, 0.0, self.cap).astype(np.float32)
 
     def verdict_of(self, past: Rows, asset: np.ndarray, life: np.ndarray, seen: np.ndarray) -> np.ndarray:

@@ -12,7 +12,8 @@ from pmx.feature.view import const
 
 COVERAGE = 0.9
 BINS = 8  # of the estimate; fewer where the assets are few
-LEAST_ASSETS = 5  # that a regime must have been validated on, fewer in a fleet that is smaller
+LEAST_ASSETS = 5  # whose residuals a cell needs to speak for itself
+SEEN_IN = 2  # assets that a regime must have been validated on; with fewer it has no evidence
 NEW = -2  # a regime that the fit never came near; −1 is one that nobody can tell
 
 
@@ -26,7 +27,7 @@ class Margins:
     Attributes:
         edges: float64 [bin - 1], of the estimate.
         lower, upper: float64 [regime + 1, bin], in the life unit; the last row is for ticks whose regime nobody can tell. NaN where
-            a regime has no evidence: it has no estimate then either.
+            a regime has no evidence: there is no estimate then either.
 
     Example:
         >>> estimate, asset = np.tile(np.arange(100.0), 40), np.repeat([f"E{i:02}" for i in range(40)], 100)
@@ -54,12 +55,13 @@ class Margins:
         lower, upper = np.full((2, regimes + 1, len(edges) + 1), np.nan)
         for g in range(regimes + 1):
             mine = regime == g if g < regimes else np.ones(len(regime), bool)
-            if len(np.unique(which[mine])) < min(LEAST_ASSETS, count):
+            if len(np.unique(which[mine])) < min(SEEN_IN, count):
                 continue
             for b in range(len(edges) + 1):
-                cell = mine & (at == b)
-                if len(np.unique(which[cell])) < min(LEAST_ASSETS, count):  # this size hardly ever comes in this regime: take all sizes
-                    cell = mine
+                # a cell that few assets fell into borrows from the same size in all regimes, then from everything
+                for cell in (mine & (at == b), at == b, at >= 0):
+                    if len(np.unique(which[cell])) >= LEAST_ASSETS:
+                        break
                 lower[g, b], upper[g, b] = _ends(residual[cell], which[cell])
         return Margins(edges, lower, upper)
 

@@ -58,9 +58,14 @@ def baselines(training: Training, tick: list[np.ndarray], truth: Truth, protocol
         alarm.family("rul", protocol.horizon, protocol.cap), left(trained, known), trained, known, protocol, length, alarm.most_false
     )
     by_age = left([t.astype(np.float64) for t in tick], truth)
-    life = training.labels.capped(protocol.cap)
-    mean = float(np.mean(life[~np.isnan(life)])) if not np.isnan(life).all() else np.nan
+    mean = mean_life(training, protocol)
     return [Baseline("age only", by_age, alarms(policy, by_age)), Baseline("constant", [np.full(len(t), mean) for t in tick]), always]
+
+
+def mean_life(training: Training, protocol: Protocol) -> float:
+    """Mean of the life left in the training part, at most the cap, in the life unit; NaN where none is known."""
+    life = training.labels.capped(protocol.cap)
+    return float(np.mean(life[~np.isnan(life)])) if not np.isnan(life).all() else np.nan
 
 
 def detectors(score: list[np.ndarray], limit: float, tick: list[np.ndarray], truth: Truth, seed: int) -> list[Baseline]:

@@ -41,7 +41,9 @@ def scoped(each: bool, model: Model | None = None) -> Scoped:
 
 def by_graph(model: Scoped, x: np.ndarray, assets: list[str]) -> np.ndarray:
     features, memory = argument(Tensor(np.float32, ("asset", x.shape[1]))), argument(Tensor(np.float64, ("asset", model.slots)))
-    graph = onnxruntime.InferenceSession(build({"x": features, "memory": memory}, {"y": model.nodes(features, None, memory)}).SerializeToString())
+    graph = onnxruntime.InferenceSession(
+        build({"x": features, "memory": memory}, {"y": model.nodes(features, None, memory)}).SerializeToString()
+    )
     names = [i.name for i in graph.get_inputs()]  # without constants of an asset the memory is not read
     return graph.run(None, {k: v for k, v in {"x": x, "memory": model.memory0(assets)}.items() if k in names})[0]
 
