@@ -11,7 +11,7 @@ from spox import Tensor, argument, build
 
 from pmx.alarm.state import Policy
 from pmx.align import Ticks, tick_text
-from pmx.bundle import Bundle
+from pmx.bundle import Bundle, to_npz
 from pmx.contract import Contract
 from pmx.edge.replay import Replayed
 from pmx.edge.step import Stepper, session
@@ -21,7 +21,7 @@ from pmx.feature.graph import step_graph
 from pmx.feature.past import Past
 from pmx.gate.result import Gate
 from pmx.model import Model
-from pmx.pack.core import core_files
+from pmx.pack.core import core_files, memory0
 from pmx.pack.fitted import Fitted
 from pmx.window.label import lives_in
 
@@ -46,10 +46,15 @@ def as_ticks(frame: pl.DataFrame, contract: Contract) -> Ticks:
     return Ticks(names, np.array([p["tick"][0] for p in parts], np.int64), values, anew)
 
 
-def features_by_step(fitted: Fitted, policy: Policy, protocol: Protocol, frame: pl.DataFrame) -> np.ndarray:
-    """Features float32 [row, feature] of ticks, computed by the step graph one tick after the other."""
+def features_by_step(core: dict[str, bytes], fitted: Fitted, frame: pl.DataFrame) -> np.ndarray:
+    """Features float32 [row, feature] of ticks, computed by the step graph one tick after the other.
+
+    Args:
+        core: files whose graph shows its features.
+        fitted: whose assets have constants of their own.
+    """
     ticks = as_ticks(frame, fitted.features.contract_)
-    stepper = Stepper(Bundle(core_files(fitted, policy, protocol, "parity", show_features=True), ""), ticks.assets)
+    stepper = Stepper(Bundle(core | {"memory0.npz": to_npz(memory0(fitted))}, ""), ticks.assets)
     begin = np.cumsum([0, *map(len, ticks.values)])
     out = np.full((begin[-1], len(fitted.features.names_)), np.nan, np.float32)
     for rank, scored in stepper.through(ticks):
@@ -167,26 +172,34 @@ def _place(fitted: Fitted, part: pl.DataFrame, row: int, column: int) -> str:
 def compare_features(fitted: Fitted, policy: Policy, protocol: Protocol, frame: pl.DataFrame, planted: pl.DataFrame) -> Comparison:
     """The offline path against the step graph, and the step graph against itself in chunks of ticks, with each asset alone."""
     planting = fitted.stand_in(planted["asset"].unique().to_list(), _longest(frame))
-    found = Comparison(fitted)
-    for part, one in ((frame, fitted), (planted, planting)):
-        stepped = features_by_step(one, policy, protocol, part)
+    found, core = Comparison(fitted), core_files(fitted, policy, protocol, "parity", show_features=True)
+    chunks = sorted({min(c, fitted.features.rows) for c in CHUNKS})
+    graphs = {c: session(core["model.onnx"] if c == 1 else _graph(fitted, c)) for c in chunks}
+    for part, one in ((frame, fitted), (planted, planting)):  # what is an asset's own lies in its memory: one graph serves both
+        stepped = features_by_step(core, one, part)
         found.add(part, one.table(part), stepped, "offline, stepped")
         few = part.with_row_index("place").group_by("asset", maintain_order=True).head(MOST_CHUNKED)
         few = few.filter(pl.col("asset").is_in(part["asset"].unique(maintain_order=True).head(MOST_ALONE).to_list()))
-        for chunk in sorted({min(c, fitted.features.rows) for c in CHUNKS}):
-            rows, values = features_in_chunks(one, few.drop("place"), chunk)
+        for chunk, graph in graphs.items():
+            rows, values = features_in_chunks(one, graph, few.drop("place"), chunk)
             at = few["place"].to_numpy()[rows]
             found.add(part[at], stepped[at], values, f"stepped with other assets, stepped alone in chunks of {chunk}")
     return found
 
 
-def features_in_chunks(fitted: Fitted, frame: pl.DataFrame, chunk: int) -> tuple[np.ndarray, np.ndarray]:
+def _graph(fitted: Fitted, hop: int) -> bytes:
+    return step_graph(fitted.features, hop, fitted.head, fitted.slots, show_features=True)
+
+
+def features_in_chunks(
+    fitted: Fitted, graph: onnxruntime.InferenceSession, frame: pl.DataFrame, chunk: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Features of an asset's every `chunk`-th tick and its last one, each asset alone: their rows int [n], and float32 [n, feature].
 
-    The graph is built for a hop of `chunk`; its memory takes that many ticks at once, and fewer at the end.
+    Args:
+        graph: built for a hop of `chunk`; its memory takes that many ticks at once, and fewer at the end.
     """
     features = fitted.features
-    graph = session(step_graph(features, chunk, fitted.head, fitted.slots, show_features=True))
     width, rows, found, begin = features.rows, [], [], 0
     for part in frame.partition_by(lives_in(frame), maintain_order=True):
         asset, values = part["asset"][0], as_ticks(part, features.contract_).values[0]

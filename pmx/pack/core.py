@@ -51,7 +51,7 @@ def core_files(
     files = {
         "model.onnx": graph,
         "policy.json": to_json(policy.to_json()),
-        "memory0.npz": to_npz(_memory0(fitted)),
+        "memory0.npz": to_npz(memory0(fitted)),
         "spec.json": to_json(spec.to_json()),
         "golden.npz": b"",
     } | ({SNAPSHOT: waves.snapshot.graph(len(waves.channels))} if waves else {})
@@ -62,7 +62,7 @@ def core_files(
     return files
 
 
-def _memory0(fitted: Fitted) -> dict[str, np.ndarray]:
+def memory0(fitted: Fitted) -> dict[str, np.ndarray]:
     """One default row, and a row for each asset that has constants of its own."""
     start = {"default": fitted.memory0([""])}
     return start | ({"assets": np.array(fitted.assets), "rows": fitted.memory0(fitted.assets)} if fitted.assets else {})

@@ -260,8 +260,8 @@ def test_a_head_whose_constants_are_another_assets_is_found():
 def test_planted_histories_have_constants_to_be_compared_under(monkeypatch):
     compared: dict[str, np.ndarray] = {}
 
-    def spy(fitted, policy, protocol, frame):
-        found = features_by_step(fitted, policy, protocol, frame)
+    def spy(core, fitted, frame):
+        found = features_by_step(core, fitted, frame)
         compared[str(frame["asset"][0]).split()[0]] = found
         return found
 
