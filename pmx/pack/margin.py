@@ -53,7 +53,7 @@ class Margins:
         edges = np.unique(np.quantile(estimate, np.arange(1, bins) / bins)) if len(estimate) else np.empty(0)
         at = np.searchsorted(edges, estimate, side="right")
         lower, upper = np.full((2, regimes + 1, len(edges) + 1), np.nan)
-        for g in range(regimes + 1):
+        for g in range(regimes + 1 if count else 0):
             mine = regime == g if g < regimes else np.ones(len(regime), bool)
             if len(np.unique(which[mine])) < min(SEEN_IN, count):
                 continue
