@@ -48,7 +48,7 @@ def test_an_asset_counts_once_however_long_it_was_watched():
     (low, _), (moved, _) = (
         Margins.of(*rows, 1).around(np.array([60.0]), np.array([0]))[0] for rows in ((estimate, truth, asset, regime), loud)
     )
-    assert low - 10 < moved <= low
+    assert low - 20 < moved <= low, "by ticks, the end would lie at -50"
 
 
 @settings(max_examples=30, deadline=None)
