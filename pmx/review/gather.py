@@ -1,0 +1,323 @@
+"""From the result of a run to the facts of its report."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from pmx.contract import Contract
+from pmx.evaluate.alarm import Alarm
+from pmx.evaluate.interval import Interval, rate, share
+from pmx.evaluate.life import Lives
+from pmx.evaluate.report import PER, UNITS, Row, cell, no_better
+from pmx.gate.result import Gate
+from pmx.pipeline import Plan, Result
+from pmx.review.calibrate import contributions, life_bins, score_bins
+from pmx.review.facts import NOBODY, Facts, GateFact, Point, Watched
+from pmx.review.incident import alarm_facts, asset_facts, event_facts
+from pmx.review.known import Known, known
+from pmx.review.record import Record, past_of, scores_of
+from pmx.review.verdict import Evidence, Gain, decide
+from pmx.review.words import moment, span
+from pmx.select.candidates import Trial
+
+TITLES = {
+    "rul": "the stated remaining life",
+    "anomaly_score": "the anomaly score",
+    "failure_probability": "the stated probability of a failure within the horizon",
+}
+WEEK = 7.0 / 30.4375  # of a month
+FINDINGS = 12  # of a gate, told in full
+
+
+def gather(plan: Plan, result: Result, alarms: list[Alarm], command: str) -> Facts:
+    """Everything that the report of a run shows.
+
+    Args:
+        alarms: of the test part, as `pmx.evaluate.alarm.alarm_list` gives them.
+        command: that makes the run again.
+    """
+    found, contract, truth = known(plan, result), result.history.contract, result.truth
+    trial = next(t for t in result.trials if t.name == result.winner.name)
+    watched = _watched(trial, plan, contract)
+    record = _record(plan, result, found, trial)
+    pages, left_out = alarm_facts(record, alarms, watched)
+    events = event_facts(record, watched)
+    winner, machine = result.rows[0], [a for a in alarms if a.kind == "machine"]
+    caught, counted = sum(e.caught for e in events), len(events)
+    judged = [a for a in machine if a.right is not None]
+    reads = any(k.reads_age for k in result.winner.features.kernels)
+    evidence = Evidence(
+        failed=tuple((g.name, g.detail.rstrip(".")) for g in result.gates if not g.passed),
+        accepted=next((g.accepted for g in result.gates if g.accepted), ""),
+        no_better=no_better(result.rows).rstrip("."),
+        gains=_gains(plan, result, found),
+        what=_what(result),
+        caught=caught,
+        counted=counted,
+        recall=share(caught, counted),
+        known=truth.episodes is not None or bool(truth.failures),
+        false=sum(a.right is False for a in judged),
+        judged=len(judged),
+        false_week=_false_week(winner, contract, len(truth.assets)),
+        fleet=f"{len(truth.assets)} {result.history.noun}",
+        short=_short(result, contract),
+        states_life=trial.policy.output == "rul",
+        coverage=winner.life.get("coverage_last", NOBODY),
+        silent=len(winner.silent),
+    )
+    unit = UNITS.get(contract.life_unit, contract.life_unit)
+    card = result.bundle / "card.md"
+    bins = life_bins(result.played, truth, plan.protocol) if watched.output == "rul" else None
+    return Facts(
+        plan.name,
+        result.history.name,
+        result.winner.name,
+        result.history.noun,
+        decide(evidence),
+        watched,
+        unit,
+        "with age" if reads else "without age",
+        _workload(machine, result, contract),
+        _what(result),
+        (caught, counted),
+        evidence.recall,
+        evidence.false,
+        evidence.judged,
+        _rows(result.rows, contract),
+        tuple(result.tables),
+        _parts(found, result, contract),
+        _notes(plan, result, found),
+        asset_facts(record, alarms, events, watched),
+        pages,
+        events,
+        left_out,
+        score_bins(result.played, truth, plan.protocol, watched.output) if bins is None else bins,
+        _calibrated(watched, plan, unit),
+        tuple(_point(t, result.winner.name) for t in result.trials),
+        contributions(result.played, truth, plan.protocol),
+        tuple(_gate(g) for g in result.gates),
+        card.read_text(encoding="utf-8") if card.exists() else "",
+        command,
+        _identity(plan, result),
+    )
+
+
+def _what(result: Result) -> str:
+    return "failures" if result.truth.episodes is None else "episodes"
+
+
+def _record(plan: Plan, result: Result, found: Known, trial: Trial) -> Record:
+    features, contract = result.winner.features, result.history.contract
+    scores = scores_of(features, found.ticks)
+    modes: dict[tuple[str, float], str] = {}
+    events = result.history.events
+    if "mode" in events.columns:
+        failed = events.filter((pl.col("event") == "failure") & pl.col("mode").is_not_null())
+        at = np.ceil(contract.ticks_of(failed["time"].to_physical().to_numpy())) if len(failed) else []
+        modes = {(a, float(t)): m for a, t, m in zip(failed["asset"], at, failed["mode"], strict=True)}
+    horizon = plan.protocol.horizon / contract.tick
+    past = past_of(scores, contract, horizon, found.training.truth, result.truth, modes)
+    regimes = len(features.normalise_.centre_)
+    return Record(result.played, result.truth, plan.protocol, trial.policy, features.channels_, scores, regimes, past)
+
+
+def _watched(trial: Trial, plan: Plan, contract: Contract) -> Watched:
+    p = trial.policy
+    life = p.output == "rul"
+    title = TITLES.get(p.output, p.output.replace("_", " "))
+    top = plan.protocol.cap if life else 1.0
+    return Watched(p.output, title, p.worse, p.raise_at, top, contract.life_unit if life else "", p.output == "anomaly_score")
+
+
+def _watched_ticks(result: Result) -> np.ndarray:
+    """Ticks of the test part, float64 [asset]."""
+    return np.array([float((t >= b).sum()) for t, b in zip(result.played.tick, result.truth.begins, strict=True)])
+
+
+def _short(result: Result, contract: Contract) -> str:
+    month, ticks = contract.ticks_per_month, float(_watched_ticks(result).sum())
+    return span(contract, ticks) if month is not None and ticks < WEEK * month else ""
+
+
+def _false_week(winner: Row, contract: Contract, assets: int) -> Interval:
+    """False alarms of the whole fleet a week; NaN without a calendar, or where less than a week was watched in all."""
+    month = contract.ticks_per_month
+    if month is None or winner.events is None or winner.events.exposure.sum() < WEEK * month:
+        return NOBODY
+    value, low, high = winner.false
+    return value * WEEK * assets, low * WEEK * assets, high * WEEK * assets
+
+
+def _workload(machine: list[Alarm], result: Result, contract: Contract) -> tuple[str, str, str]:
+    """How many alarms a crew meets: of the whole fleet a week; on a life clock, of an asset in so many life units."""
+    truth, month = result.truth, contract.ticks_per_month
+    of = {name: i for i, name in enumerate(truth.assets)}
+    counts = np.zeros(len(truth.assets))
+    for a in machine:
+        counts[of[a.asset]] += 1
+    watched = _watched_ticks(result)
+    fleet, total = f"{len(truth.assets)} {result.history.noun}", span(contract, float(watched.sum()))
+    if month is None:
+        value = rate(counts, watched * contract.tick / PER, 1000, 0)
+        unit = UNITS.get(contract.life_unit, contract.life_unit)
+        return f"Alarms per {PER} {unit} of one asset", _figure(value), f"{len(machine)} alarms of {fleet}; no calendar, so no week"
+    if watched.sum() < WEEK * month:
+        return "Machine alarms", str(len(machine)), f"{fleet}, watched for {total} in all: too short for a rate per week"
+    value = rate(counts, watched / (WEEK * month), 1000, 0)
+    scaled = (value[0] * len(truth.assets), value[1] * len(truth.assets), value[2] * len(truth.assets))
+    return "Alarms per crew-week", _figure(scaled), f"one crew for all {fleet}; {len(machine)} alarms in {total} of watching, all added up"
+
+
+def _figure(value: Interval) -> str:
+    if np.isnan(value[0]):
+        return "–"
+    return f"{value[0]:.2g}" + ("" if np.isnan(value[1]) else f" [{value[1]:.2g}, {value[2]:.2g}]")
+
+
+def _rows(rows: list[Row], contract: Contract) -> tuple[tuple[str, ...], ...]:
+    """Head and lines: what was caught, what was false, and how good the verdict is beside it."""
+    unit = UNITS.get(contract.life_unit, contract.life_unit)
+    what = "episodes" if rows[0].labelled else "failures"
+    per = "asset-month" if contract.ticks_per_month else f"{PER} {unit}"
+    errors = [(k, h) for k, h in (("rmse_last_capped", "last reading"), ("rmse_all_capped", "all readings")) if k in rows[0].life]
+    points = [(k, h) for k, h in (("f1", "F1 (higher is better)"), ("ap", "average precision (higher)")) if k in rows[0].points]
+    head = ["", f"{what} caught (higher is better)", f"false alarms per {per} (lower)"]
+    head += [f"RMSE of remaining life, {unit}, {h} (lower)" for _, h in errors] + [h for _, h in points]
+    lines = [tuple(head)]
+    for r in rows:
+        line = [r.name, "–", "–"]
+        if r.events is not None:
+            n, m = int(r.events.caught.sum()), int(r.events.counted.sum())
+            line[1] = f"{n} of {m} [{r.events.recall()[1]:.2f}, {r.events.recall()[2]:.2f}]" if m else "none to catch"
+            line[2] = cell(r.false)
+        line += [cell(r.life.get(k, NOBODY), 1) for k, _ in errors]
+        line += [
+            cell(v) if not np.isnan((v := r.points.get(k, NOBODY))[1]) else (f"{v[0]:.2f}" if v[0] == v[0] else "–") for k, _ in points
+        ]
+        lines.append(tuple(line))
+    return tuple(lines)
+
+
+def _parts(found: Known, result: Result, contract: Contract) -> tuple[tuple[str, ...], ...]:
+    """Head and lines: what trains and what tests."""
+    training, test = found.training, found.ticks.filter(pl.Series(found.division.test))
+    counts = [(training.ticks, training.truth), (test, result.truth)]
+
+    def line(name: str, values: list[str]) -> tuple[str, ...]:
+        return (name, *values)
+
+    unit = UNITS.get(contract.life_unit, contract.life_unit)
+    tests = [sum(int((f >= b).sum()) for f, b in zip(result.truth.failed, result.truth.begins, strict=True))]
+    failures = [sum(len(f) for f in training.truth.failed), *tests]
+    lines = [
+        ("", "training", "test"),
+        line(result.history.noun, [f"{t['asset'].n_unique():,}" for t, _ in counts]),
+        line(f"ticks of {contract.tick:g} {unit}", [f"{len(t):,}" for t, _ in counts]),
+        line("failures on record", [f"{n:,}" for n in failures]),
+    ]
+    if result.truth.episodes is not None:
+        lines.append(line("labelled episodes", ["not shown to it", f"{sum(map(len, result.truth.episodes)):,}"]))
+    if contract.clock == "calendar":
+        lines.append(line("first tick", [moment(contract, float(np.min(t["tick"].to_numpy()))) if len(t) else "–" for t, _ in counts]))
+        lines.append(line("last tick", [moment(contract, float(np.max(t["tick"].to_numpy()))) if len(t) else "–" for t, _ in counts]))
+    return tuple(lines)
+
+
+def _notes(plan: Plan, result: Result, found: Known) -> tuple[str, ...]:
+    counts, by = result.counts, found.division.by
+    how = "whole assets are held back" if by == "asset" else "later ticks of the same assets are held back"
+    folds = found.training.folds(result.winner.task)
+    said = [
+        f"Split by {by}: {how}. Candidates were chosen and limits set on {len(folds)} validation fold{'s' * (len(folds) != 1)} of training.",
+        f"{counts['in']:,} rows came in, {counts['quarantined']:,} were set apart"
+        + (f", and {counts['cells']:,} values" * bool(counts["cells"]))
+        + ".",
+        f"An alarm is right when a failure follows within {plan.protocol.horizon:g} {result.history.contract.life_unit}, and of use when it"
+        f" stands at least {plan.protocol.lead:g} {result.history.contract.life_unit} before.",
+    ]
+    return (*said, *result.history.notes)
+
+
+def _calibrated(watched: Watched, plan: Plan, unit: str) -> str:
+    horizon = f"{plan.protocol.horizon:g} {unit}"
+    if watched.output == "rul":
+        return (
+            f"Stated against true remaining life, both at most {plan.protocol.cap:g} {unit}; readings of the test part whose life is known."
+        )
+    return f"Share of readings that lay in an anomalous episode, or at most {horizon} before a failure, by {watched.title}."
+
+
+def _point(trial: Trial, winner: str) -> Point:
+    cost: dict[str, float] = getattr(trial, "cost", None) or {}
+    return Point(trial.name, trial.value, float(cost.get("p99_ms", np.nan)), "ms a step (p99)", trial.name == winner)
+
+
+def _gate(g: Gate) -> GateFact:
+    told = [f.line() for f in g.findings]
+    more = [f"... and {len(told) - FINDINGS} more in leakage.csv"] if len(told) > FINDINGS else []
+    return GateFact(g.name, g.passed, g.detail, g.culprit, g.rule, g.accepted, (*told[:FINDINGS], *more))
+
+
+def _identity(plan: Plan, result: Result) -> tuple[tuple[str, str], ...]:
+    given = plan.provenance
+    versions = ", ".join(f"{k} {v}" for k, v in (given.get("versions") or {}).items())
+    pairs = [
+        ("run", str(given.get("run_id", ""))),
+        ("folder", plan.folder.name),
+        ("core digest of the bundle", result.core),
+        ("digest of the data", result.history.digest),
+        ("git revision", str(given.get("git_revision", ""))),
+        ("seed", str(plan.seed)),
+        ("test part met", f"{len(result.rows)} times, once per row of the table"),
+        ("versions", versions),
+    ]
+    return tuple((k, v) for k, v in pairs if v)
+
+
+def _gains(plan: Plan, result: Result, found: Known) -> tuple[Gain, ...]:
+    """Over the age alone, paired by asset: the error of a remaining life, or what is caught and how much is false."""
+    other = next((r for r in result.rows if r.name == "age only"), None)
+    winner, truth, contract = result.rows[0], result.truth, result.history.contract
+    if other is None:
+        return ()
+    rul = result.played.outputs.get("rul")
+    if rul is not None:
+        lived, failed = found.training.truth.lives()
+        cap = plan.protocol.cap / contract.tick
+        lives = Lives(lived, failed)
+        by_age = [lives.left(truth.age(t.astype(float), i), cap) * contract.tick for i, t in enumerate(result.played.tick)]
+        squares = np.zeros((2, len(truth.assets)))
+        n = np.zeros(len(truth.assets))
+        for i, tick in enumerate(result.played.tick):
+            true = truth.life(tick.astype(float), i, cap)[1] * contract.tick
+            errors = np.array([np.clip(said[i], 0, plan.protocol.cap) - true for said in (rul, by_age)])
+            both = ~np.isnan(errors).any(0)
+            squares[:, i], n[i] = (errors[:, both] ** 2).sum(1), both.sum()
+        return _gain(f"RMSE in {UNITS.get(contract.life_unit, contract.life_unit)}", squares, np.stack([n, n]), plan, True)
+    if winner.events is None or other.events is None:
+        return ()
+    w, o = winner.events, other.events
+    return (
+        *_gain("share caught", np.stack([w.caught, o.caught]), np.stack([w.counted, o.counted]), plan, False, -1.0),
+        *_gain("false alarms per tick", np.stack([w.false, o.false]), np.stack([w.exposure, o.exposure]), plan, False),
+    )
+
+
+def _gain(measure: str, above: np.ndarray, below: np.ndarray, plan: Plan, root: bool, sign: float = 1.0) -> tuple[Gain, ...]:
+    """The difference of two ratios of per-asset parts [row, asset], assets drawn for both at once (Efron 1979)."""
+    if (below.sum(1) <= 0).any():
+        return ()
+    draw = np.random.default_rng(plan.protocol.seed).integers(0, above.shape[1], (plan.protocol.draws, above.shape[1]))
+    drawn = [
+        np.divide(a[draw].sum(1), b[draw].sum(1), out=np.full(len(draw), np.nan), where=b[draw].sum(1) > 0)
+        for a, b in zip(above, below, strict=True)
+    ]
+    values = [a.sum() / b.sum() for a, b in zip(above, below, strict=True)]
+    if root:
+        drawn, values = [np.sqrt(d) for d in drawn], [np.sqrt(v) for v in values]
+    ends = (np.nan, np.nan)
+    if above.shape[1] > 1:  # one asset says nothing of how assets differ
+        low, high = np.nanpercentile(sign * (drawn[1] - drawn[0]), [2.5, 97.5])
+        ends = (float(low), float(high))
+    return (Gain(measure, float(values[0]), float(values[1]), (float(sign * (values[1] - values[0])), *ends)),)
