@@ -34,10 +34,10 @@ def score_bins(played: Replayed, truth: Truth, protocol: Protocol, output: str) 
 
 def _inside(played: Replayed, true: np.ndarray, cap: float) -> np.ndarray:
     """1.0 where the truth lies in the stated interval, 0.0 where it does not, NaN where none was stated, float64 [row]."""
-    ends = [played.outputs.get(name) for name in ("rul_lower", "rul_upper")]
-    if ends[0] is None or ends[1] is None:
+    given = played.outputs.get("interval")
+    if given is None:
         return np.full(len(true), np.nan)
-    low, high = (np.clip(np.concatenate([*e, np.zeros(0)]).astype(np.float64), 0, cap) for e in ends if e is not None)
+    low, high = np.clip(np.concatenate([*given, np.zeros((0, 2))]).astype(np.float64), 0, cap).T
     return np.where(np.isnan(low) | np.isnan(high) | np.isnan(true), np.nan, ((true >= low) & (true <= high)).astype(float))
 
 

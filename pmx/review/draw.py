@@ -55,6 +55,18 @@ def curve(values: np.ndarray, width: float, height: float, low: float, high: flo
     return f'<path d="{"".join(parts)}" fill="none" stroke="{colour}" stroke-width="{thick:g}"/>' if parts else ""
 
 
+def band(low: np.ndarray, high: np.ndarray, width: float, height: float) -> str:
+    """What lies between two curves float64 [time] on a scale of 0 to 1; a gap where one is missing."""
+    least, most = decimated(low, int(width))[0], decimated(high, int(width))[1]
+    x = (np.arange(len(least)) + 0.5) * width / max(1, len(least))
+    bottom, top = (height - np.clip(v, 0, 1) * height for v in (least, most))
+    parts = []
+    for a, b in spans(~np.isnan(least) & ~np.isnan(most)):
+        edge = [f"{x[k]:.1f} {top[k]:.1f}" for k in range(a, b)] + [f"{x[k]:.1f} {bottom[k]:.1f}" for k in reversed(range(a, b))]
+        parts.append("M" + "L".join(edge) + "Z")
+    return f'<path d="{"".join(parts)}" fill="{PALE}"/>' if parts else ""
+
+
 def _scaled(values: np.ndarray, watched: Watched) -> np.ndarray:
     """The verdict on the scale that it is drawn on, 0..1."""
     if watched.rarity:
@@ -77,6 +89,8 @@ def trajectory(asset: AssetFact, watched: Watched, width: int = 340, height: int
         parts.append(rule(asset.begins / last * width, 0, asset.begins / last * width, height, GREY, ' stroke-dasharray="2 3"'))
     limit = height - float(_scaled(np.array([watched.limit]), watched)[0]) * height
     parts.append(rule(0, limit, width, limit, FAIL, ' stroke-dasharray="5 3"'))
+    if len(asset.ends):
+        parts.append(band(asset.ends[:, 0] / watched.top, asset.ends[:, 1] / watched.top, wide, height))
     if len(asset.truth):
         parts.append(curve(asset.truth / watched.top, wide, height, 0, 1, GREY))
     parts.append(curve(_scaled(asset.verdict, watched), wide, height, 0, 1, INK))

@@ -151,11 +151,12 @@ class AssetFact:
         at: float64 [time], life units since its first reading.
         verdict: float64 [time], what the alarm watches.
         standing: bool [time], whether the alarm stands.
+        ends: float64 [time, 2], lower and upper end of the verdict's interval; empty = it has none.
         truth: float64 [time], the true remaining life where the verdict is one; empty otherwise.
         marks: place and kind (`failure` or `replacement`) of its events.
         bands: begin, end and name of its labelled episodes.
         begins: where its test part begins.
-        ends: first and last time in words.
+        since, until: first and last time in words.
         channels: name and scores float64 [time] of the channels that deviated most.
         sensors: channel, state, begin and end of each of its sensor alarms, in words.
         caught, missed, false, alarms: how many of them it had.
@@ -173,7 +174,9 @@ class AssetFact:
     marks: tuple[tuple[float, str], ...] = ()
     bands: tuple[tuple[float, float, str], ...] = ()
     begins: float = 0.0
-    ends: tuple[str, str] = ("", "")
+    since: str = ""
+    until: str = ""
+    ends: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
     channels: tuple[tuple[str, np.ndarray], ...] = ()
     sensors: tuple[tuple[str, str, str, str], ...] = ()
     caught: int = 0

@@ -8,7 +8,7 @@ import polars as pl
 from pmx.contract import Contract
 from pmx.evaluate.alarm import Alarm
 from pmx.evaluate.interval import Interval, rate, share
-from pmx.evaluate.life import Lives
+from pmx.evaluate.paired import Difference, paired
 from pmx.evaluate.report import PER, UNITS, Row, cell, no_better
 from pmx.gate.result import Gate
 from pmx.pipeline import Plan, Result
@@ -51,7 +51,7 @@ def gather(plan: Plan, result: Result, alarms: list[Alarm], command: str) -> Fac
         failed=tuple((g.name, g.detail.rstrip(".")) for g in result.gates if not g.passed),
         accepted=next((g.accepted for g in result.gates if g.accepted), ""),
         no_better=no_better(result.rows).rstrip("."),
-        gains=_gains(plan, result, found),
+        gains=_gains(plan, result),
         what=_what(result),
         caught=caught,
         counted=counted,
@@ -63,7 +63,7 @@ def gather(plan: Plan, result: Result, alarms: list[Alarm], command: str) -> Fac
         fleet=f"{len(truth.assets)} {result.history.noun}",
         short=_short(result, contract),
         states_life=trial.policy.output == "rul",
-        coverage=winner.life.get("coverage_last", NOBODY),
+        coverage=winner.more.get("coverage_last", NOBODY),
         silent=len(winner.silent),
     )
     unit = UNITS.get(contract.life_unit, contract.life_unit)
@@ -114,8 +114,8 @@ def _record(plan: Plan, result: Result, found: Known, trial: Trial) -> Record:
     events = result.history.events
     if "mode" in events.columns:
         failed = events.filter((pl.col("event") == "failure") & pl.col("mode").is_not_null())
-        at = np.ceil(contract.ticks_of(failed["time"].to_physical().to_numpy())) if len(failed) else []
-        modes = {(a, float(t)): m for a, t, m in zip(failed["asset"], at, failed["mode"], strict=True)}
+        at = contract.ticks_of(failed["time"].to_physical().to_numpy()).tolist()  # as the truth counts them
+        modes = {(asset, end): mode for asset, end, mode in zip(failed["asset"], at, failed["mode"], strict=True)}
     horizon = plan.protocol.horizon / contract.tick
     past = past_of(scores, contract, horizon, found.training.truth, result.truth, modes)
     regimes = len(features.normalise_.centre_)
@@ -275,49 +275,23 @@ def _identity(plan: Plan, result: Result) -> tuple[tuple[str, str], ...]:
     return tuple((k, v) for k, v in pairs if v)
 
 
-def _gains(plan: Plan, result: Result, found: Known) -> tuple[Gain, ...]:
-    """Over the age alone, paired by asset: the error of a remaining life, or what is caught and how much is false."""
+def _gains(plan: Plan, result: Result) -> tuple[Gain, ...]:
+    """Over the age alone, paired by asset: the error of a remaining life, else what is caught and how much is false."""
     other = next((r for r in result.rows if r.name == "age only"), None)
-    winner, truth, contract = result.rows[0], result.truth, result.history.contract
+    winner, unit = result.rows[0], UNITS.get(result.history.contract.life_unit, result.history.contract.life_unit)
     if other is None:
         return ()
-    rul = result.played.outputs.get("rul")
-    if rul is not None:
-        lived, failed = found.training.truth.lives()
-        cap = plan.protocol.cap / contract.tick
-        lives = Lives(lived, failed)
-        by_age = [lives.left(truth.age(t.astype(float), i), cap) * contract.tick for i, t in enumerate(result.played.tick)]
-        squares = np.zeros((2, len(truth.assets)))
-        n = np.zeros(len(truth.assets))
-        for i, tick in enumerate(result.played.tick):
-            true = truth.life(tick.astype(float), i, cap)[1] * contract.tick
-            errors = np.array([np.clip(said[i], 0, plan.protocol.cap) - true for said in (rul, by_age)])
-            both = ~np.isnan(errors).any(0)
-            squares[:, i], n[i] = (errors[:, both] ** 2).sum(1), both.sum()
-        return _gain(f"RMSE in {UNITS.get(contract.life_unit, contract.life_unit)}", squares, np.stack([n, n]), plan, True)
-    if winner.events is None or other.events is None:
-        return ()
-    w, o = winner.events, other.events
-    return (
-        *_gain("share caught", np.stack([w.caught, o.caught]), np.stack([w.counted, o.counted]), plan, False, -1.0),
-        *_gain("false alarms per tick", np.stack([w.false, o.false]), np.stack([w.exposure, o.exposure]), plan, False),
-    )
+    titles = {"rmse_all_capped": f"RMSE in {unit}"}
+    if not winner.life:
+        titles = {"event_recall": "share caught", "false_alarms": "false alarms per asset-month"}
+        if result.history.contract.ticks_per_month is None:
+            titles["false_alarms"] = f"false alarms per {PER} {unit}"
+    shared = tuple(m for m in titles if m in winner.parts.measures and m in other.parts.measures)
+    found = paired(winner.parts, other.parts, plan.protocol.draws, plan.protocol.seed, shared) if shared else []
+    return tuple(Gain(titles[d.measure], d.a, d.b, _oriented(d)) for d in found if not np.isnan(d.a) and not np.isnan(d.b))
 
 
-def _gain(measure: str, above: np.ndarray, below: np.ndarray, plan: Plan, root: bool, sign: float = 1.0) -> tuple[Gain, ...]:
-    """The difference of two ratios of per-asset parts [row, asset], assets drawn for both at once (Efron 1979)."""
-    if (below.sum(1) <= 0).any():
-        return ()
-    draw = np.random.default_rng(plan.protocol.seed).integers(0, above.shape[1], (plan.protocol.draws, above.shape[1]))
-    drawn = [
-        np.divide(a[draw].sum(1), b[draw].sum(1), out=np.full(len(draw), np.nan), where=b[draw].sum(1) > 0)
-        for a, b in zip(above, below, strict=True)
-    ]
-    values = [a.sum() / b.sum() for a, b in zip(above, below, strict=True)]
-    if root:
-        drawn, values = [np.sqrt(d) for d in drawn], [np.sqrt(v) for v in values]
-    ends = (np.nan, np.nan)
-    if above.shape[1] > 1:  # one asset says nothing of how assets differ
-        low, high = np.nanpercentile(sign * (drawn[1] - drawn[0]), [2.5, 97.5])
-        ends = (float(low), float(high))
-    return (Gain(measure, float(values[0]), float(values[1]), (float(sign * (values[1] - values[0])), *ends)),)
+def _oriented(d: Difference) -> Interval:
+    """Above 0 = the first of both is better."""
+    value, low, high = d.difference
+    return (value, low, high) if d.higher else (-value, -high, -low)

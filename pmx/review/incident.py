@@ -166,7 +166,9 @@ def asset_facts(record: Record, alarms: list[Alarm], events: tuple[EventFact, ..
                 tuple(((t - zero) * length, kind) for t, kind in ends),
                 tuple(((b - zero) * length, (e - zero) * length, fault) for (b, e), fault in bands),
                 max(0.0, (float(truth.begins[i]) - zero) * length),
-                (moment(contract, at[0]), moment(contract, at[-1])) if len(at) else ("", ""),
+                moment(contract, at[0]) if len(at) else "",
+                moment(contract, at[-1]) if len(at) else "",
+                record.interval(i),
                 _channels(record, i),
                 tuple(
                     (a.channel, a.state, moment(contract, a.tick), moment(contract, a.tick + a.length) if a.cleared else "")

@@ -54,6 +54,11 @@ class Record:
         """What the alarm watches of an asset, by its position, float64 [time]."""
         return self.played.outputs[self.policy.output][at].astype(np.float64)
 
+    def interval(self, at: int) -> np.ndarray:
+        """Lower and upper end of a remaining life, float64 [time, 2]; empty where none is stated."""
+        given = self.played.outputs.get("interval") if self.policy.output == "rul" else None
+        return np.zeros((0, 2)) if given is None or np.isnan(given[at]).all() else given[at].astype(np.float64)
+
     def tested(self, at: int) -> np.ndarray:
         """Scores of the ticks that were played, float64 [time, channel]."""
         tick, asset = self.played.tick[at], self.played.assets[at]

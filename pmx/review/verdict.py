@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from pmx.evaluate.interval import Interval
+from pmx.pack.margin import COVERAGE as NOMINAL
 from pmx.review.facts import NOBODY, Verdict
 
 WIDEST = 0.35  # of the interval of recall: with a wider one nobody can tell a good detector from a mediocre one
 CREW = 5.0  # false alarms that a crew can look into in a week beside its work: one a working day
-NOMINAL, SLACK = 0.9, 0.05  # what share of truths the stated intervals should hold, and how far below it may lie
+SLACK = 0.05  # how far below the share that they claim to hold the stated intervals may lie
 
 
 @dataclass(frozen=True)
