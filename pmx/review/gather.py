@@ -11,11 +11,11 @@ from pmx.evaluate.interval import Interval, rate, share
 from pmx.evaluate.paired import Difference, paired
 from pmx.evaluate.report import PER, UNITS, Row, cell, no_better
 from pmx.gate.result import Gate
-from pmx.pipeline import Plan, Result
+from pmx.plan import Plan, Result
 from pmx.review.calibrate import contributions, life_bins, score_bins
 from pmx.review.facts import NOBODY, Facts, GateFact, Point, Watched
 from pmx.review.incident import alarm_facts, asset_facts, event_facts
-from pmx.review.known import Known, known
+from pmx.review.known import tested_ticks
 from pmx.review.record import Record, past_of, scores_of
 from pmx.review.verdict import Evidence, Gain, decide
 from pmx.review.words import moment, span
@@ -37,10 +37,10 @@ def gather(plan: Plan, result: Result, alarms: list[Alarm], command: str) -> Fac
         alarms: of the test part, as `pmx.evaluate.alarm.alarm_list` gives them.
         command: that makes the run again.
     """
-    found, contract, truth = known(plan, result), result.history.contract, result.truth
+    tested, contract, truth = tested_ticks(plan, result), result.history.contract, result.truth
     trial = next(t for t in result.trials if t.name == result.winner.name)
     watched = _watched(trial, plan, contract)
-    record = _record(plan, result, found, trial)
+    record = _record(plan, result, tested, trial)
     pages, left_out = alarm_facts(record, alarms, watched)
     events = event_facts(record, watched)
     winner, machine = result.rows[0], [a for a in alarms if a.kind == "machine"]
@@ -63,7 +63,7 @@ def gather(plan: Plan, result: Result, alarms: list[Alarm], command: str) -> Fac
         fleet=f"{len(truth.assets)} {result.history.noun}",
         short=_short(result, contract),
         states_life=trial.policy.output == "rul",
-        coverage=winner.more.get("coverage_last", NOBODY),
+        coverage=_coverage(winner),
         silent=len(winner.silent),
     )
     unit = UNITS.get(contract.life_unit, contract.life_unit)
@@ -86,8 +86,8 @@ def gather(plan: Plan, result: Result, alarms: list[Alarm], command: str) -> Fac
         evidence.judged,
         _rows(result.rows, contract),
         tuple(result.tables),
-        _parts(found, result, contract),
-        _notes(plan, result, found),
+        _parts(tested, result, contract),
+        _notes(plan, result),
         asset_facts(record, alarms, events, watched),
         pages,
         events,
@@ -103,13 +103,19 @@ def gather(plan: Plan, result: Result, alarms: list[Alarm], command: str) -> Fac
     )
 
 
+def _coverage(winner: Row) -> Interval:
+    """Of the intervals at the last readings; of all of them, where no life is known at the last."""
+    last = winner.more.get("coverage_last", NOBODY)
+    return winner.more.get("coverage_all", NOBODY) if np.isnan(last[0]) else last
+
+
 def _what(result: Result) -> str:
     return "failures" if result.truth.episodes is None else "episodes"
 
 
-def _record(plan: Plan, result: Result, found: Known, trial: Trial) -> Record:
+def _record(plan: Plan, result: Result, tested: pl.DataFrame, trial: Trial) -> Record:
     features, contract = result.winner.features, result.history.contract
-    scores = scores_of(features, found.ticks)
+    scores = scores_of(features, result.training.ticks) | scores_of(features, tested)
     modes: dict[tuple[str, float], str] = {}
     events = result.history.events
     if "mode" in events.columns:
@@ -117,7 +123,7 @@ def _record(plan: Plan, result: Result, found: Known, trial: Trial) -> Record:
         at = contract.ticks_of(failed["time"].to_physical().to_numpy()).tolist()  # as the truth counts them
         modes = {(asset, end): mode for asset, end, mode in zip(failed["asset"], at, failed["mode"], strict=True)}
     horizon = plan.protocol.horizon / contract.tick
-    past = past_of(scores, contract, horizon, found.training.truth, result.truth, modes)
+    past = past_of(scores, contract, horizon, result.training.truth, result.truth, modes)
     regimes = len(features.normalise_.centre_)
     return Record(result.played, result.truth, plan.protocol, trial.policy, features.channels_, scores, regimes, past)
 
@@ -199,9 +205,10 @@ def _rows(rows: list[Row], contract: Contract) -> tuple[tuple[str, ...], ...]:
     return tuple(lines)
 
 
-def _parts(found: Known, result: Result, contract: Contract) -> tuple[tuple[str, ...], ...]:
+def _parts(tested: pl.DataFrame, result: Result, contract: Contract) -> tuple[tuple[str, ...], ...]:
     """Head and lines: what trains and what tests."""
-    training, test = found.training, found.ticks.filter(pl.Series(found.division.test))
+    training, begins = result.training, pl.DataFrame({"asset": result.truth.assets, "begins": result.truth.begins})
+    test = tested.join(begins, on="asset").filter(pl.col("tick") >= pl.col("begins"))
     counts = [(training.ticks, training.truth), (test, result.truth)]
 
     def line(name: str, values: list[str]) -> tuple[str, ...]:
@@ -224,10 +231,10 @@ def _parts(found: Known, result: Result, contract: Contract) -> tuple[tuple[str,
     return tuple(lines)
 
 
-def _notes(plan: Plan, result: Result, found: Known) -> tuple[str, ...]:
-    counts, by = result.counts, found.division.by
+def _notes(plan: Plan, result: Result) -> tuple[str, ...]:
+    counts, by = result.counts, result.training.by
     how = "whole assets are held back" if by == "asset" else "later ticks of the same assets are held back"
-    folds = found.training.folds(result.winner.task)
+    folds = result.training.folds(result.winner.task)
     said = [
         f"Split by {by}: {how}. Candidates were chosen and limits set on {len(folds)} validation fold{'s' * (len(folds) != 1)} of training.",
         f"{counts['in']:,} rows came in, {counts['quarantined']:,} were set apart"

@@ -1,43 +1,19 @@
-"""The ticks and the training part that a run learnt from."""
+"""The ticks of the test part, which a result does not carry: from its history once more, the same way as the run went."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import polars as pl
 
-from pmx.pipeline import Plan, Result
-from pmx.select.training import Training
+from pmx.contract import BLANKS
+from pmx.plan import Plan, Result
 from pmx.source.admit import admit
 from pmx.source.ticks import to_ticks
 from pmx.window.label import with_lives
-from pmx.window.split import Division
 
 
-@dataclass(frozen=True)
-class Known:
-    """What a result does not carry itself.
-
-    Attributes:
-        ticks: of all assets, `asset`, `tick` and the channels.
-        division: which of them train and which test.
-        training: the training part.
-
-    Example:
-        >>> Known.__dataclass_fields__.keys() >= {"ticks", "division", "training"}
-        True
-    """
-
-    ticks: pl.DataFrame
-    division: Division
-    training: Training
-
-
-def known(plan: Plan, result: Result) -> Known:
-    """From the history once more, the same way as the run went."""
+def tested_ticks(plan: Plan, result: Result) -> pl.DataFrame:
+    """`asset`, `tick` and the channels of the assets that are tested, their training ticks too where a split by time gave them some."""
     history = result.history
     contract = plan.window.suits(history.contract)
-    ticks = with_lives(to_ticks(admit(history.rows, contract, plan.on_error).readings, contract), history.events, contract)
-    division = plan.window.apply(ticks, history.test_assets)
-    each = result.winner.features.normalise_.own_ != {}
-    return Known(ticks, division, Training.of(ticks, division, history, plan.window, each))
+    rows = history.rows.filter(pl.col("asset").str.strip_chars(BLANKS).is_in(result.truth.assets))
+    return with_lives(to_ticks(admit(rows, contract, plan.on_error).readings, contract), history.events, contract)

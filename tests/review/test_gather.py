@@ -13,7 +13,7 @@ from pmx.edge.replay import replay
 from pmx.evaluate.alarm import alarm_list
 from pmx.evaluate.report import row, tables_of
 from pmx.gate.result import Check, Finding, Gate
-from pmx.pipeline import Plan, Result
+from pmx.plan import Plan, Result
 from pmx.review.gather import gather
 from pmx.review.page import page
 from pmx.select.baseline import baselines
@@ -45,7 +45,22 @@ def made(task: str) -> tuple[Plan, Result]:
     offline = np.zeros(0, np.float32)
     tables = tables_of(rows, contract, fleet.protocol)
     counts = {"in": 9, "accepted": 9, "quarantined": 0, "cells": 0}
-    found = (fleet.history, counts, [trial], fitted, Path("nowhere"), "core", played, fleet.real, rows, gates, {}, tables, offline)
+    found = (
+        fleet.history,
+        fleet.training,
+        counts,
+        [trial],
+        fitted,
+        Path("nowhere"),
+        "core",
+        played,
+        fleet.real,
+        rows,
+        gates,
+        {},
+        tables,
+        offline,
+    )
     return plan, Result(*found)
 
 
