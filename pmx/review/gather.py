@@ -13,7 +13,7 @@ from pmx.evaluate.report import PER, UNITS, Row, cell, no_better
 from pmx.gate.result import Gate
 from pmx.plan import Plan, Result
 from pmx.review.calibrate import contributions, life_bins, score_bins
-from pmx.review.facts import NOBODY, Facts, GateFact, Point, Watched
+from pmx.review.facts import NOBODY, Bin, Facts, GateFact, Point, Watched
 from pmx.review.incident import alarm_facts, asset_facts, event_facts
 from pmx.review.known import tested_ticks
 from pmx.review.record import Record, past_of, scores_of
@@ -37,38 +37,17 @@ def gather(plan: Plan, result: Result, alarms: list[Alarm], command: str) -> Fac
         alarms: of the test part, as `pmx.evaluate.alarm.alarm_list` gives them.
         command: that makes the run again.
     """
-    tested, contract, truth = tested_ticks(plan, result), result.history.contract, result.truth
+    tested, contract = tested_ticks(plan, result), result.history.contract
     trial = next(t for t in result.trials if t.name == result.winner.name)
     watched = _watched(trial, plan, contract)
     record = _record(plan, result, tested, trial)
     pages, left_out = alarm_facts(record, alarms, watched)
     events = event_facts(record, watched)
-    winner, machine = result.rows[0], [a for a in alarms if a.kind == "machine"]
+    machine = [a for a in alarms if a.kind == "machine"]
     caught, counted = sum(e.caught for e in events), len(events)
-    judged = [a for a in machine if a.right is not None]
     reads = any(k.reads_age for k in result.winner.features.kernels)
-    evidence = Evidence(
-        failed=tuple((g.name, g.detail.rstrip(".")) for g in result.gates if not g.passed),
-        accepted=next((g.accepted for g in result.gates if g.accepted), ""),
-        no_better=no_better(result.rows).rstrip("."),
-        gains=_gains(plan, result),
-        what=_what(result),
-        caught=caught,
-        counted=counted,
-        recall=share(caught, counted),
-        known=truth.episodes is not None or bool(truth.failures),
-        false=sum(a.right is False for a in judged),
-        judged=len(judged),
-        false_week=_false_week(winner, contract, len(truth.assets)),
-        fleet=f"{len(truth.assets)} {result.history.noun}",
-        short=_short(result, contract),
-        states_life=trial.policy.output == "rul",
-        coverage=_coverage(winner),
-        silent=len(winner.silent),
-    )
+    evidence = _evidence(plan, result, machine, (caught, counted), trial)
     unit = UNITS.get(contract.life_unit, contract.life_unit)
-    card = result.bundle / "card.md"
-    bins = life_bins(result.played, truth, plan.protocol) if watched.output == "rul" else None
     return Facts(
         plan.name,
         result.history.name,
@@ -92,14 +71,39 @@ def gather(plan: Plan, result: Result, alarms: list[Alarm], command: str) -> Fac
         pages,
         events,
         left_out,
-        score_bins(result.played, truth, plan.protocol, watched.output) if bins is None else bins,
+        _bins(plan, result, watched),
         _calibrated(watched, plan, unit),
         tuple(_point(t, result.winner.name) for t in result.trials),
-        contributions(result.played, truth, plan.protocol),
+        contributions(result.played, result.truth, plan.protocol),
         tuple(_gate(g) for g in result.gates),
-        card.read_text(encoding="utf-8") if card.exists() else "",
+        _card(result),
         command,
         _identity(plan, result),
+    )
+
+
+def _evidence(plan: Plan, result: Result, machine: list[Alarm], counts: tuple[int, int], trial: Trial) -> Evidence:
+    """What the rules of the verdict look at; `counts` are events caught and counted."""
+    truth, contract, winner = result.truth, result.history.contract, result.rows[0]
+    judged = [a for a in machine if a.right is not None]
+    return Evidence(
+        failed=tuple((g.name, g.detail.rstrip(".")) for g in result.gates if not g.passed),
+        accepted=next((g.accepted for g in result.gates if g.accepted), ""),
+        no_better=no_better(result.rows).rstrip("."),
+        gains=_gains(plan, result),
+        what=_what(result),
+        caught=counts[0],
+        counted=counts[1],
+        recall=share(*counts),
+        known=truth.episodes is not None or bool(truth.failures),
+        false=sum(a.right is False for a in judged),
+        judged=len(judged),
+        false_week=_false_week(winner, contract, len(truth.assets)),
+        fleet=f"{len(truth.assets)} {result.history.noun}",
+        short=_short(result, contract),
+        states_life=trial.policy.output == "rul",
+        coverage=_coverage(winner),
+        silent=len(winner.silent),
     )
 
 
@@ -244,6 +248,18 @@ def _notes(plan: Plan, result: Result) -> tuple[str, ...]:
         f" stands at least {plan.protocol.lead:g} {result.history.contract.life_unit} before.",
     ]
     return (*said, *result.history.notes)
+
+
+def _card(result: Result) -> str:
+    """What was sealed; empty where a gate refused it."""
+    path = result.bundle / "card.md"
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def _bins(plan: Plan, result: Result, watched: Watched) -> tuple[Bin, ...]:
+    if watched.output == "rul":
+        return life_bins(result.played, result.truth, plan.protocol)
+    return score_bins(result.played, result.truth, plan.protocol, watched.output)
 
 
 def _calibrated(watched: Watched, plan: Plan, unit: str) -> str:
