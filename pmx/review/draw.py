@@ -83,14 +83,14 @@ def trajectory(asset: AssetFact, watched: Watched, width: int = 340, height: int
     for begin, end, name in asset.bands:
         a, b = (np.clip(v / last, 0, 1) * width for v in (begin, end))
         parts.append(f'<g opacity="0.25"><title>{escape(name)}</title>{box(a, 0, b - a, height, CARE)}</g>')
+    if len(asset.ends):
+        parts.append(band(asset.ends[:, 0] / watched.top, asset.ends[:, 1] / watched.top, wide, height))
     for a, b in spans(asset.standing):
         parts.append(box(a * step, 0, (b - a) * step, height, LINE, ' opacity="0.18"'))
     if asset.begins > 0:
         parts.append(rule(asset.begins / last * width, 0, asset.begins / last * width, height, GREY, ' stroke-dasharray="2 3"'))
     limit = height - float(_scaled(np.array([watched.limit]), watched)[0]) * height
     parts.append(rule(0, limit, width, limit, FAIL, ' stroke-dasharray="5 3"'))
-    if len(asset.ends):
-        parts.append(band(asset.ends[:, 0] / watched.top, asset.ends[:, 1] / watched.top, wide, height))
     if len(asset.truth):
         parts.append(curve(asset.truth / watched.top, wide, height, 0, 1, GREY))
     parts.append(curve(_scaled(asset.verdict, watched), wide, height, 0, 1, INK))

@@ -94,7 +94,7 @@ def _interval(facts: Facts) -> str:
 def _value(b: Bin, number: float) -> str:
     if number != number:
         return "–"
-    return f"{number:.4g}" if b.middle[0] == b.middle[0] else f"{number:.2%}"
+    return f"{number:.3g}" if b.middle[0] == b.middle[0] else f"{number:.1%}"
 
 
 def _environment() -> Environment:
