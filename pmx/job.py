@@ -76,6 +76,8 @@ def _record(tracker: Tracker, run_id: str, plan: Plan, result: Result, plain: di
     """Data, candidates and tables to MLflow and to the screen."""
     from pmx.evaluate.alarm import alarm_list, write_alarms
     from pmx.gate.leakage import write_checks
+    from pmx.review.gather import gather
+    from pmx.review.page import write_page
 
     tracker.data(run_id, result.history.name, result.history.digest, str(plain["source"].get("root") or "simulated"))
     for trial in result.trials:
@@ -83,9 +85,12 @@ def _record(tracker: Tracker, run_id: str, plan: Plan, result: Result, plain: di
     alarms = alarm_list(result.played, result.truth, plan.protocol)
     write_alarms(plan.folder / "alarms.csv", alarms)
     write_checks(plan.folder / "leakage.csv", _leakage(result))
+    report = plan.folder / "report.html"
+    write_page(report, gather(plan, result, alarms, command))
     outcome = _outcome(result, plan, command)
     longest = sorted(alarms, key=lambda a: -a.length)
     _show(result, [a.line() for a in longest])
+    print(f"Report {_short(report)}")
     return outcome
 
 
@@ -100,6 +105,7 @@ def _summary(run_id: str, result: Result, title: str, experiment: str) -> dict[s
         "title": title,
         "winner": result.winner.name,
         "bundle": str(result.bundle),
+        "report": str(result.bundle.parent / "report.html"),
         "metrics": {k: None if v != v else v for k, v in result.metrics.items()},
         "gates": {g.name: g.passed for g in result.gates},
         **({"leakage_accepted": _leakage(result).accepted} if _leakage(result).accepted else {}),
@@ -203,6 +209,7 @@ def _outcome(result: Result, plan: Plan, command: str) -> Outcome:
         gates={g.name: g.passed for g in result.gates},
         figures=figures,
         files=(
+            plan.folder / "report.html",
             plan.folder / "alarms.csv",
             plan.folder / "leakage.csv",
             *((quarantine,) if result.counts["quarantined"] or result.counts["cells"] else ()),

@@ -154,6 +154,15 @@ def test_artifacts_hold_the_bundle_and_no_pickle(accepted: Said, place: Path, st
     assert not [p for p in (place / "runs").rglob("*") if p.suffix in (".pkl", ".pickle", ".joblib", ".pt", ".ckpt")]
 
 
+def test_every_run_has_a_report(accepted: Said, refused: Said, place: Path, store: Tracker) -> None:
+    for said, words in ((accepted, {"Yes", "Shadow only", "No"}), (refused, {"No"})):
+        report = Path(said.answer["report"])
+        assert any(f"<strong>{word}</strong>" in report.read_text() for word in words)
+        [line] = [line for line in said.out.splitlines() if line.startswith("Report ")]
+        assert (place / line.removeprefix("Report ")).resolve() == report.resolve()
+        assert "report.html" in {a.path for a in store.client.list_artifacts(said.answer["run_id"])}
+
+
 def test_the_version_is_registered_as_champion(accepted: Said, store: Tracker) -> None:
     """Under a name of experiment and data: a champion of one fleet is none for another."""
     (version,) = store.client.search_model_versions(f"run_id = '{accepted.answer['run_id']}'")

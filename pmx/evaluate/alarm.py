@@ -29,6 +29,7 @@ class Alarm:
         length: how many ticks it stood.
         kind: `machine`, or `sensor` where a channel's readings are faulty.
         channel, state: of a sensor alarm, what is wrong with which; nobody judges whether it was right.
+        tick: at which it was raised.
 
     Example:
         >>> Alarm("P1", "2026-01-01T00:00:00Z", None, (("flow", 4.2),), None).line()
@@ -44,6 +45,7 @@ class Alarm:
     kind: str = "machine"
     channel: str = ""
     state: str = ""
+    tick: int = 0
 
     def line(self) -> str:
         """For a screen."""
@@ -71,7 +73,8 @@ def alarm_list(played: Replayed, truth: Truth, protocol: Protocol) -> list[Alarm
             right = bool(known.any()) if judged and len(known) else None
             cleared = None if end == len(tick) else tick_text(contract, tick[end])
             because = _because(played.outputs["contribution"][i][max(0, begin - 2) : begin + 1], contract.names)
-            found.append(Alarm(truth.assets[i], tick_text(contract, tick[begin]), cleared, because, right, end - begin))
+            raised = int(tick[begin])
+            found.append(Alarm(truth.assets[i], tick_text(contract, raised), cleared, because, right, end - begin, tick=raised))
     return found + _sensor_alarms(played, truth)
 
 
@@ -83,7 +86,7 @@ def _sensor_alarms(played: Replayed, truth: Truth) -> list[Alarm]:
             if tick[end - 1] >= truth.begins[i]:
                 cleared = None if end == len(tick) else tick_text(contract, tick[end])
                 raised, name = tick_text(contract, tick[begin]), contract.names[channel]
-                found.append(Alarm(truth.assets[i], raised, cleared, (), None, end - begin, "sensor", name, state))
+                found.append(Alarm(truth.assets[i], raised, cleared, (), None, end - begin, "sensor", name, state, int(tick[begin])))
     return found
 
 

@@ -32,8 +32,8 @@ def box(x: float, y: float, width: float, height: float, colour: str, more: str 
     return f'<rect x="{x:.1f}" y="{y:.1f}" width="{max(width, 0.6):.1f}" height="{height:.1f}" fill="{colour}"{more}/>'
 
 
-def rule(x1: float, y1: float, x2: float, y2: float, colour: str = "#dde3e8") -> str:
-    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{colour}"/>'
+def rule(x1: float, y1: float, x2: float, y2: float, colour: str = "#dde3e8", more: str = "") -> str:
+    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{colour}"{more}/>'
 
 
 def envelope(low: np.ndarray, mean: np.ndarray, high: np.ndarray, width: int, height: int, title: str, faint: bool) -> str:
