@@ -103,5 +103,19 @@ def run(plan: Plan, tell: Tell) -> Result:
         about = card(plan.name, history, winner, best.policy, protocol, {g.name: g.detail for g in gates}, tables)
         seal(plan.folder / "bundle", core, evidence, about)
     return Result(
-        history, training, admitted.counts, trials, winner, plan.folder / "bundle", core, played, real, rows, gates, found, tables, offline
+        history,
+        training,
+        tested,
+        admitted.counts,
+        trials,
+        winner,
+        plan.folder / "bundle",
+        core,
+        played,
+        real,
+        rows,
+        gates,
+        found,
+        tables,
+        offline,
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from pmx.alarm.policy import KofN
 from pmx.edge.replay import Replayed
@@ -53,6 +54,7 @@ class Result:
 
     history: History
     training: Training
+    tested: pl.DataFrame  # ticks of the test assets, those before their test part among them
     counts: dict[str, int]
     trials: list[Trial]
     winner: Fitted

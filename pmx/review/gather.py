@@ -15,7 +15,6 @@ from pmx.plan import Plan, Result
 from pmx.review.calibrate import contributions, life_bins, score_bins
 from pmx.review.facts import NOBODY, Bin, Facts, GateFact, Point, Watched
 from pmx.review.incident import alarm_facts, asset_facts, event_facts
-from pmx.review.known import tested_ticks
 from pmx.review.record import Record, past_of, scores_of
 from pmx.review.verdict import Evidence, Gain, decide
 from pmx.review.words import moment, span
@@ -37,7 +36,7 @@ def gather(plan: Plan, result: Result, alarms: list[Alarm], command: str) -> Fac
         alarms: of the test part, as `pmx.evaluate.alarm.alarm_list` gives them.
         command: that makes the run again.
     """
-    tested, contract = tested_ticks(plan, result), result.history.contract
+    tested, contract = result.tested, result.history.contract
     trial = next(t for t in result.trials if t.name == result.winner.name)
     watched = _watched(trial, plan, contract)
     record = _record(plan, result, tested, trial)
