@@ -15,6 +15,7 @@ def test_the_channel_of_a_planted_fault_ranks_first(more):
     assert found["mean_rank"] < 1.2 and found["channels"] == 6
 
 
+@pytest.mark.nightly
 def test_it_does_so_among_many_channels_of_a_real_process(data_root):
     found = measure("tep", [f"source.root={data_root / 'tep'}", "source.subset=[1,2]"])
     assert found["first"] >= 95 and found["channels"] == 33, found
