@@ -17,7 +17,9 @@ def vus_pr(wrong: list[np.ndarray], said: list[np.ndarray], tick: list[np.ndarra
     the sum of the labels at or above it over the number of readings there; recall is that sum over the mean of the sums with and without
     the buffer, at most 1, times the share of stretches, with their buffers, in which a reading reaches the limit. The area
     under their curve is averaged over the lengths 0 to `longest`: over each of them as in the paper where there are no more than ten,
-    otherwise over eleven evenly spaced ones. Stretches and buffers end where an asset ends.
+    otherwise over eleven evenly spaced ones. Stretches and buffers end where an asset ends. The curve begins with the precision of the
+    highest limit, where the paper has 1: the same but for scores with many equal highest values, of which an alarm that always stands
+    would otherwise get more than one half.
 
     Args:
         wrong, said, tick: per asset, of the readings that count: whether each is anomalous, bool [time], its score and its tick.
@@ -41,7 +43,8 @@ def vus_pr(wrong: list[np.ndarray], said: list[np.ndarray], tick: list[np.ndarra
         weight = np.concatenate(label)
         hits = np.cumsum(weight[order])[above - 1]
         recall = np.minimum(hits / ((plain.sum() + weight.sum()) / 2), 1.0) * met
-        areas.append(np.trapezoid(np.r_[1.0, hits / above], np.r_[0.0, recall]))
+        precision = hits / above
+        areas.append(np.trapezoid(np.r_[precision[0], precision], np.r_[0.0, recall]))
     return float(np.mean(areas))
 
 

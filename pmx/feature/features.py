@@ -30,6 +30,9 @@ class Now(NamedTuple):
     regime: Var
 
 
+RECENT = 10  # ticks that a channel's contribution looks back
+
+
 class FeatureSet:
     """Normalised readings seen through kernels: float32 [row, feature], the same numbers offline and in the step graph.
 
@@ -122,8 +125,8 @@ class FeatureSet:
 
     @property
     def rows(self) -> int:
-        """W: the rows of the window that the kernels read."""
-        return max(k.rows for k in self.kernels)
+        """W: the rows of the window that the kernels read, and those that the contribution looks back."""
+        return max(RECENT, *(k.rows for k in self.kernels))
 
     @property
     def slots(self) -> int:
@@ -216,8 +219,9 @@ class FeatureSet:
         """The graph path: what is known of the newest reading, parts of the next memory, contribution float32 [asset, channel], and the
         quality of its channels, int64 [asset, channel], None where nobody judges it.
 
-        A channel's contribution is how far the mean of its newest scores (up to 10) lies from normal, in standard deviations;
-        NaN where none of them has a value.
+        A channel's contribution is the root mean square of its newest scores (up to 10), in standard deviations: a shift shows in
+        it, and so does a wider scatter about the same mean; about 1 where all is normal. NaN where none of them has a value. Where sensors
+        are judged it tells of what was let through: a channel that is called faulty is named by its quality instead.
         """
         own = cut(memory, self._carried + self._watched, self.slots, 1)
         regime = self.normalise_.regime_nodes(window, self.contract_) if any(k.reads_regime for k in self.kernels) else None
@@ -255,7 +259,9 @@ class FeatureSet:
         return passed, present, [following, op.reshape(passed, op.const([-1, self.rows * k]))], state
 
     def _contribution(self, view: View) -> Var:
-        departure = op.cast(op.abs(view.mean(0, min(10, self.rows))), to=np.float32)
+        recent = min(RECENT, self.rows)
+        square = op.div(view.total(op.mul(view.x, view.x), 0, recent), view.total(view.seen, 0, recent))
+        departure = op.cast(op.sqrt(square), to=np.float32)
         # a setting or a channel left out by the normalisation contributes nothing: it reads the column of zeros behind the others
         columns = op.pad(departure, op.const([0, 0, 0, 1]), op.const(np.float32(0)))
         order = [self.channels_.index(n) if n in self.channels_ else len(self.channels_) for n in self.contract_.names]

@@ -61,3 +61,10 @@ def test_what_has_no_verdict_or_no_known_class_does_not_count():
     assert confusion(p, truth, ["a", "b"]).tolist() == [[1, 0], [0, 1]]
     assert class_metrics(p, truth, ["a", "b"], draws=5)["accuracy"][0] == 1.0
     assert np.isnan(class_metrics([], [], ["a", "b"], draws=5)["accuracy"][0])
+
+
+def test_probabilities_that_are_all_the_same_tell_nothing_apart():
+    p, truth = [np.full((6, 2), 0.5)], [np.array([0, 0, 0, 0, 1, 1])]
+    assert class_metrics(p, truth, ["a", "b"], draws=5)["macro_auroc"][0] == 0.5
+    low = [np.array([[0.5, 0.5], [0.5, 0.5], [0.1, 0.9]])]  # one positive beside a negative, one above it
+    assert class_metrics(low, [np.array([0, 1, 1])], ["a", "b"], draws=5)["auroc/b"][0] == 0.75

@@ -233,3 +233,29 @@ def test_episodes_outside_of_the_watched_ticks_do_not_count():
 def test_a_protocol_that_makes_no_sense_is_refused(wrong):
     with pytest.raises(UsageError, match="->"):
         Protocol(**{"cap": 125, "horizon": 30, "lead": 5, **wrong})
+
+
+def test_the_time_ahead_of_a_failure_counts_from_the_alarm_that_caught_it():
+    at = np.arange(21)
+    assert counts(at >= 17, truth(20)).ahead.tolist() == [3.0]
+    assert counts(at >= 10, truth(20)).ahead.tolist() == [6.0], "at most a horizon"
+    assert counts((at == 14) | (at == 18), truth(20)).ahead.tolist() == [6.0], "the first one that stood in time"
+    assert counts(at >= 19, truth(20)).ahead.tolist() == [], "too late to be caught"
+
+
+def test_the_time_ahead_of_an_episode_counts_from_where_its_alarm_was_raised():
+    def ahead(standing) -> list[float]:
+        real = single(["P"], *(np.array([v]) for v in (np.nan, 40.0, 0.0, 0.0)), [np.array([[20.0, 30.0]])], [["seal"]])
+        return counts(standing, real).ahead.tolist()
+
+    at = np.arange(41)
+    assert ahead((at >= 18) & (at < 25)) == [2.0] and ahead(at >= 23) == [-3.0]
+    assert ahead(at >= 5) == [6.0], "at most a horizon"
+    assert ahead((at >= 15) & (at < 19) | (at >= 24)) == [-4.0], "an alarm that ended before the episode began did not catch it"
+
+
+def test_the_parts_of_the_counts_give_their_rates_again():
+    found = counts(np.arange(21) >= 10, truth(20))
+    parts = found.parts(100)
+    assert parts["event_recall"].value() == found.recall()[0]
+    assert parts["false_alarms"].value() == pytest.approx(found.false_rate(100, PROTOCOL)[0])

@@ -31,13 +31,14 @@ def slow(wrong: np.ndarray, score: np.ndarray, longest: int) -> float:
             inside = label[t] > 0
             if inside:
                 groups[-1].append(t)
-        curve = [(0.0, 1.0)]
+        curve = []
         for limit in limits:
             told = [t for t in range(n) if score[t] >= limit]
             hits = sum(label[t] for t in told)
             recall = min(hits / ((sum(wrong) + sum(label)) / 2), 1.0)
             met = sum(any(t in told for t in group) for group in groups) / len(groups)
             curve.append((recall * met, hits / len(told)))
+        curve.insert(0, (0.0, curve[0][1]))  # the paper begins at 1: see below
         areas.append(sum((b[0] - a[0]) * (a[1] + b[1]) / 2 for a, b in zip(curve, curve[1:], strict=False)))
     return float(np.mean(areas))
 
@@ -80,3 +81,9 @@ def test_assets_do_not_touch_and_their_order_is_nothing():
 def test_a_buffer_is_measured_in_ticks_not_in_readings():
     wrong, score = np.array([False, True]), np.array([0.9, 0.5])
     assert vus_pr([wrong], [score], [np.array([9, 10])], 4) > vus_pr([wrong], [score], [np.array([0, 10])], 4)
+
+
+def test_a_score_that_says_the_same_of_every_reading_has_the_share_of_anomalous_ones():
+    """Beginning at a precision of 1, the area of an alarm that always stands would be more than one half."""
+    wrong = np.arange(100) >= 90
+    assert vus_pr([wrong], [np.ones(100)], [np.arange(100)], 0) == pytest.approx(0.1)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pmx.contract import Channel, Contract, UsageError
-from pmx.feature.features import FeatureSet
+from pmx.feature.features import RECENT, FeatureSet
 from pmx.feature.graph import step_graph
 from pmx.feature.kernel import Age, Ewma, TrailingMean
 from pmx.feature.regime import RegimeScore
@@ -104,8 +104,8 @@ def test_any_rhythm_leaves_the_same_memory(pattern, seed):
 
 def test_a_graph_whose_hop_outruns_its_window_is_refused():
     short = plain([Age(), Ewma(5)])
-    assert short.rows == 1
-    for hop in (2, 0):
+    assert short.rows == RECENT, "the contribution looks back further than these kernels"
+    for hop in (RECENT + 1, 0):
         with pytest.raises(UsageError, match="hop"):
             step_graph(short, hop, says_nothing)
 
@@ -124,14 +124,14 @@ def test_an_asset_of_one_tick_has_a_row_on_both_paths():
     assert table[0, LONG.names_.index("mean30:a")] == 1.5 and table[0, 0] == 1.0
 
 
-def test_the_contribution_is_the_departure_of_the_newest_scores_channel_by_channel():
+def test_the_contribution_is_the_root_mean_square_of_the_newest_scores_channel_by_channel():
     contract = Contract((Channel("set", "-", "setting"), Channel("b", "-"), Channel("still", "-"), Channel("a", "-")), "h", "life")
     rng = np.random.default_rng(5)
     readings = np.c_[np.ones(60), rng.normal(size=60), np.full(60, 7.0), rng.normal(size=60)].astype(np.float32)
     fitted = FeatureSet(RegimeScore(), [TrailingMean(12), Age()]).fit(frame({"A": readings}, contract), contract)
     out = Graph(fitted).run(readings[None, -12:], [1], np.zeros((1, fitted.slots)))
     scores = fitted.normalise_.scores(frame({"A": readings[-12:]}, contract))
-    want = [0.0, abs(scores["b"][-10:].mean()), 0.0, abs(scores["a"][-10:].mean())]
+    want = [0.0, np.sqrt((scores["b"][-10:] ** 2).mean()), 0.0, np.sqrt((scores["a"][-10:] ** 2).mean())]
     assert out["contribution"].dtype == np.float32 and np.allclose(out["contribution"][0], want, rtol=1e-6)
     silent = readings[None, -12:].copy()
     silent[..., 1] = np.nan
