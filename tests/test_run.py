@@ -119,7 +119,7 @@ def test_it_ends_with_the_table_and_the_next_step(accepted: Said) -> None:
         "age only",
         "always alarm",
     ]
-    assert "Gates: look-ahead ✓  leakage ✓  parity ✓  budget ✓" in lines
+    assert "Gates: look-ahead ✓  leakage ✓  parity ✓  coverage ✓  budget ✓" in lines
     assert lines[-2] == "Next: pmx run demo feature=leaky     (watch it refuse)" and lines[-3].startswith("Bundle runs/demo/")
     assert "fold 1 of 2: lightgbm" in accepted.err and "replay" in accepted.err, "progress, as plain lines"
 
