@@ -126,7 +126,11 @@ def test_lives_cut_short_teach_a_model_that_is_made_for_them_and_no_other():
     spread = np.nanstd(fleet.training.labels.capped(protocol.cap)[plain])
     assert np.sqrt(np.nanmean(error**2)) < 0.8 * spread and trial.odds is None
     fitted = refit(trial, fleet.fitted.features, fleet.training, protocol)
-    assert fitted.used.height > plain.sum() * 0.9 and fitted.verdict(fleet.tested).max() <= protocol.cap
+    offline = fitted.verdict(fleet.tested)
+    assert fitted.used.height > plain.sum() * 0.9 and offline.max() <= protocol.cap
+    bundle = replace(fleet, core=core_files(fitted, trial.policy, protocol, "weibull")).bundle
+    played = replay_ticks(bundle, as_ticks(fleet.tested, fleet.history.contract))
+    assert np.allclose(np.concatenate(played.outputs["rul"]), offline, rtol=1e-6) and played.score is None
 
 
 def test_a_history_without_a_failure_in_reach_is_refused_for_probabilities():
