@@ -14,7 +14,24 @@ from typing import Any
 from pmx.contract import UsageError
 from pmx.signature import nearest
 
-OUTSIDE: dict[str, dict[str, str]] = {}
+OUTSIDE: dict[str, dict[str, str]] = {
+    "model": {
+        "sklearn.cluster.KMeans": "sklearn.cluster._kmeans.KMeans",
+        "sklearn.decomposition.PCA": "sklearn.decomposition._pca.PCA",
+        "sklearn.ensemble.ExtraTreesRegressor": "sklearn.ensemble._forest.ExtraTreesRegressor",
+        "sklearn.ensemble.GradientBoostingRegressor": "sklearn.ensemble._gb.GradientBoostingRegressor",
+        "sklearn.ensemble.IsolationForest": "sklearn.ensemble._iforest.IsolationForest",
+        "sklearn.ensemble.RandomForestRegressor": "sklearn.ensemble._forest.RandomForestRegressor",
+        "sklearn.linear_model.ElasticNet": "sklearn.linear_model._coordinate_descent.ElasticNet",
+        "sklearn.linear_model.HuberRegressor": "sklearn.linear_model._huber.HuberRegressor",
+        "sklearn.linear_model.Lasso": "sklearn.linear_model._coordinate_descent.Lasso",
+        "sklearn.linear_model.LinearRegression": "sklearn.linear_model._base.LinearRegression",
+        "sklearn.linear_model.LogisticRegression": "sklearn.linear_model._logistic.LogisticRegression",
+        "sklearn.linear_model.Ridge": "sklearn.linear_model._ridge.Ridge",
+        "sklearn.neural_network.MLPRegressor": "sklearn.neural_network._multilayer_perceptron.MLPRegressor",
+        "sklearn.tree.DecisionTreeRegressor": "sklearn.tree._classes.DecisionTreeRegressor",
+    },
+}
 """Per group the classes of other packages that may be built: the path a YAML writes -> the path where it is defined."""
 
 PARTS = {"source": ("feature",)}
@@ -40,7 +57,8 @@ def locate(target: Any, group: str) -> type:
     groups = (group, *PARTS.get(group, ()))
     ours = len(parts) > 3 and parts[0] == "pmx" and parts[1] in groups and all(p.isidentifier() and not p.startswith("_") for p in parts)
     if not (ours or path in outside):
-        raise UsageError(f"{path!r} may not be built here -> name a class as pmx.{group}.<module>.<Class>")
+        others = f", or one of {', '.join(sorted(outside))}" if path.startswith("sklearn.") and outside else ""
+        raise UsageError(f"{path!r} may not be built here -> name a class as pmx.{group}.<module>.<Class>{others}")
     module_name, _, name = path.rpartition(".")
     try:
         module = importlib.import_module(module_name)
@@ -76,11 +94,10 @@ def wrong_kind(path: str, target: Any, group: str) -> list[str]:
         return []  # refused already, for a better reason
     module, _, name = KINDS[group].rpartition(".")
     base = getattr(importlib.import_module(module), name)
-    return (
-        []
-        if issubclass(found, base) or group in OUTSIDE and target in OUTSIDE[group]
-        else [f"{path}._target_: {target} is no {name} -> name one that is"]
-    )
+    if issubclass(found, base):
+        return []
+    mend = "put it under estimator: of pmx.model.estimator.Estimator" if str(target) in OUTSIDE.get(group, {}) else "name one that is"
+    return [f"{path}._target_: {target} is no {name} -> {mend}"]
 
 
 def hidden_targets(node: Any) -> list[str]:

@@ -61,7 +61,7 @@ class Spec:
 
     Attributes:
         name: what the bundle is called.
-        task: `rul` or `anomaly`.
+        task: `rul`, `failure` (within the horizon) or `anomaly`.
         contract: the readings it takes.
         window: W, rows of the window.
         hop: ticks between two scores.

@@ -114,7 +114,7 @@ def _summary(run_id: str, result: Result, title: str, experiment: str) -> dict[s
 
 def _model_name(experiment: str, result: Result) -> str:
     """Registered models are apart by data and task: a champion of one fleet is none for another."""
-    data = result.history.name + (" anomaly" if result.winner.task == "anomaly" else "")
+    data = result.history.name + ("" if result.winner.task == "rul" else f" {result.winner.task}")
     return data if data.startswith(experiment) else f"{experiment} {data}"
 
 
@@ -142,7 +142,7 @@ def _show(result: Result, alarms: list[str]) -> None:
         print(f"Note: {note}")
     for table in result.tables[:-1]:
         print(f"\n{table}")
-    if alarms and result.winner.task == "anomaly":
+    if alarms and result.winner.task != "rul":
         print("\nAlarms of the test part, the longest first, with the channels furthest from normal in standard deviations")
         print(
             "\n".join(alarms[:ALARMS_SHOWN] + [f"... and {len(alarms) - ALARMS_SHOWN} more in alarms.csv"] * (len(alarms) > ALARMS_SHOWN))
@@ -180,6 +180,8 @@ def _outcome(result: Result, plan: Plan, command: str) -> Outcome:
     key = "test/rmse_last_capped" if contract.clock == "life" else "test/rmse_all_capped"
     if name == "rul":
         number = f"RMSE {m[key]:.1f} [{m[key + '_lo']:.1f}, {m[key + '_hi']:.1f}]"
+    elif name == "failure_probability" and m["test/n_failures"]:
+        number = f"AUROC {m['test/auroc']:.2f}, caught {m['test/event_recall']:.0%} of {m['test/n_failures']:.0f}"
     elif result.truth.episodes is not None:
         number = f"F1 {m['test/f1']:.2f}, FAR {m['test/far']:.2f}"
     else:

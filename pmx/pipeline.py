@@ -11,7 +11,7 @@ import polars as pl
 from pmx.bundle import Bundle
 from pmx.contract import Rows
 from pmx.edge.replay import Replayed, replay
-from pmx.evaluate.report import metrics, row, tables_of
+from pmx.evaluate.report import metrics, row, tables_of, with_probability
 from pmx.gate.audit import audit
 from pmx.gate.budget import budget
 from pmx.gate.coverage import coverage
@@ -57,9 +57,10 @@ def run(plan: Plan, tell: Tell) -> Result:
 
     played = play("winner", packed, raw)
     real.expect(played.assets)
-    rul, score, limit = played.outputs.get("rul"), played.outputs.get("anomaly_score"), best.policy.raise_at
+    rul, score, limit = played.outputs.get("rul"), played.score, best.policy.raise_at
     bounds = bounds_of(played, winner, tested, training, protocol)
-    rows = [row("winner", rul, played.standing, played.tick, real, protocol, contract, score, limit, bounds)]
+    winning = row("winner", rul, played.standing, played.tick, real, protocol, contract, score, limit, bounds)
+    rows = [with_probability(winning, played, real, protocol, contract)]
     beside = baselines(training, played.tick, real, protocol, plan.alarm)
     if rul is not None and bounds is not None:
         rows += shortened(play, packed, raw, real, protocol, contract, bounds.fill)

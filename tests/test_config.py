@@ -319,12 +319,41 @@ def test_a_missing_package_is_named(planted: Path, tmp_path: Path) -> None:
     assert "needs the package a_package_nobody_has, which is missing -> pip install 'pmx-maintenance[train]'" in found[0]
 
 
-def test_an_allowed_outside_class_is_built_under_its_public_name(planted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cfg = changed("model.planted", {"_target_": "json.JSONDecoder"})
+def test_an_allowed_outside_class_is_built_under_its_public_name_inside_of_one_of_ours(
+    planted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg = changed("model.planted.layers", {"_target_": "json.JSONDecoder"})
     assert config.problems(cfg)
     monkeypatch.setitem(allow.OUTSIDE, "model", {"json.JSONDecoder": "json.decoder.JSONDecoder"})
     assert config.problems(cfg) == []
-    assert type(config.build(cfg).model["planted"]).__name__ == "JSONDecoder"
+    assert type(config.build(cfg).model["planted"].layers).__name__ == "JSONDecoder"
+    alone = config.problems(changed("model.planted", {"_target_": "json.JSONDecoder"}))
+    assert alone == ["model.planted._target_: json.JSONDecoder is no Model -> put it under estimator: of pmx.model.estimator.Estimator"]
+
+
+def test_an_estimator_of_scikit_learn_is_a_yaml_alone_and_one_without_a_graph_is_refused_by_name(planted: Path) -> None:
+    wrapped = {
+        "_target_": "pmx.model.estimator.Estimator",
+        "estimator": {"_target_": "sklearn.ensemble.ExtraTreesRegressor", "n_estimators": 7},
+    }
+    built = config.build(changed("model.planted", wrapped)).model["planted"]
+    assert (built.task, built.exact, built.estimator.n_estimators) == ("rul", True, 7)
+    found = config.problems(changed("model.planted", wrapped | {"estimator": {"_target_": "sklearn.svm.SVR"}}))
+    assert len(found) == 1 and "'sklearn.svm.SVR' may not be built here" in found[0] and "sklearn.linear_model.Ridge" in found[0]
+    found = config.problems(changed("model.planted", wrapped | {"estimator": {"_target_": "sklearn.linear_model.Ridge", "alhpa": 1}}))
+    assert found == ["model.planted.estimator.alhpa: unknown argument -> did you mean alpha?"]
+    with pytest.raises(UsageError, match="n_estimators.*ExtraTreesRegressor must be an int"):
+        config.build(
+            changed("model.planted", wrapped | {"estimator": {"_target_": "sklearn.ensemble.ExtraTreesRegressor", "n_estimators": -1}})
+        )
+
+
+def test_every_estimator_that_may_be_named_can_be_lowered_and_is_where_it_is_said_to_be() -> None:
+    from pmx.model.estimator import LOWERED
+
+    named = allow.OUTSIDE["model"]
+    assert sorted(path.rpartition(".")[2] for path in named) == sorted(LOWERED)
+    assert all(isinstance(allow.locate(path, "model"), type) for path in named)
 
 
 # ---- composition

@@ -8,6 +8,8 @@ from pmx.alarm.score import score_of
 from pmx.alarm.state import Policy
 from pmx.contract import UsageError
 
+LATEST = 0.03  # share of the ticks before a failure whose probability reaches the most reluctant limit tried
+
 
 class KofN:
     """k-of-n persistence with a clear limit apart from the raise limit.
@@ -39,11 +41,16 @@ class KofN:
         """The policies tried, from the most reluctant to the most eager; a RUL at its cap clears every one of them.
 
         Args:
-            healthy: of an anomaly score, the sorted healthy ratios float64 [rank].
+            healthy: of an anomaly score, the sorted healthy ratios float64 [rank]; of a probability of failure, what validation gave
+                within a horizon before a failure, float [tick]: how sure it ever gets depends on the data.
         """
         if output == "rul":
             tried = np.linspace(0.2 * horizon, min(1.3 * horizon, 0.99 * cap / (1 + self.slack)), self.limits)
             return [Policy(output, "below", float(a), float(a * (1 + self.slack)), self.k, self.n) for a in tried.round(6)]
+        if output == "failure_probability":
+            assert healthy is not None and len(healthy), "limits of a probability are those that failures reached"
+            tried = np.unique(np.quantile(healthy, np.linspace(LATEST, 1 - LATEST, self.limits)).astype(np.float32))[::-1]
+            return [Policy(output, "above", float(p), float(np.float32(p * (1 - self.slack))), self.k, self.n) for p in tried]
         assert healthy is not None, "limits of an anomaly score are multiples of a healthy level"
         return [self.at(float(m), healthy) for m in np.geomspace(max(8.0, 2 * healthy[-1]), 0.8, self.limits)]
 

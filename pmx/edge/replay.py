@@ -56,6 +56,11 @@ class Replayed:
     values: int = 0
 
     @property
+    def score(self) -> list[np.ndarray] | None:
+        """The verdict in which higher is worse, per asset float32 [time]: an anomaly score or a probability; None where a life is stated."""
+        return self.outputs.get("anomaly_score", self.outputs.get("failure_probability"))
+
+    @property
     def refused(self) -> tuple[Breach, ...]:
         """Those of the breaches that cost a whole row."""
         return tuple(b for b in self.breaches if not b.alone)

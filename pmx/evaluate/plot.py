@@ -66,12 +66,17 @@ def trajectories(played: Replayed, truth: Truth, protocol: Protocol, limit: floa
     figure = Figure(figsize=(10, 0.8 + 2.4 * rows), layout="constrained")
     grid = figure.subplots(rows, 3, sharey=True, squeeze=False).ravel()
     pairs = _lives(played, truth, protocol) if "rul" in played.outputs else []
+    chance = played.outputs.get("failure_probability")
     for axes, i in zip(grid, order, strict=False):
         at = (played.tick[i] - played.tick[i][0]) * played.contract.tick
         if pairs:
             axes.plot(at, pairs[i][0], color=INK, linewidth=1, label="true, capped")
             axes.plot(at, pairs[i][1], color=ACCENT, linewidth=1, label="estimated")
             bottom, top = 0.0, protocol.cap
+        elif chance is not None:
+            axes.plot(at, chance[i], color=ACCENT, linewidth=0.8, label="probability of failure")
+            axes.axhline(limit, color=INK, linewidth=0.8, linestyle="--", label="limit")
+            bottom, top = 0.0, 1.0
         else:
             bottom, top = 1.0, _rarity(played, truth, protocol, limit, axes, at, i)
         axes.fill_between(at, bottom, top, where=played.standing[i], color=PALE, alpha=0.4, step="post", label="alarm stands")
@@ -85,7 +90,8 @@ def trajectories(played: Replayed, truth: Truth, protocol: Protocol, limit: floa
     handles, labels = grid[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=5, frameon=False, fontsize=8)
     figure.supxlabel(f"age in the record [{unit}]", fontsize=9)
-    figure.supylabel(f"RUL [{unit}]" if pairs else "one healthy reading in ... is as bad", fontsize=9)
+    said = f"P(failure within {protocol.horizon:g} {unit})"
+    figure.supylabel(f"RUL [{unit}]" if pairs else said if chance is not None else "one healthy reading in ... is as bad", fontsize=9)
     return figure
 
 

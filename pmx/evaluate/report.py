@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from pmx.contract import Contract
+from pmx.edge.replay import Replayed
 from pmx.evaluate.anomaly import detector_metrics, point_metrics, point_parts
 from pmx.evaluate.bound import BINS, Bounds, interval_metrics
 from pmx.evaluate.event import EventCounts, count_events
+from pmx.evaluate.failure import probability_metrics
 from pmx.evaluate.interval import Interval
 from pmx.evaluate.life import life_metrics, life_parts
 from pmx.evaluate.part import Part, Parts
@@ -145,6 +147,15 @@ def _measured(
         points = point_metrics(score, limit, tick, truth, protocol, contract.tick)
         parts |= point_parts(score, limit, tick, truth, protocol, contract.tick)
     return life, points, more, parts
+
+
+def with_probability(row: Row, played: Replayed, truth: Truth, protocol: Protocol, contract: Contract) -> Row:
+    """The row with what its probabilities of a failure are worth; as it is, where the replay gave none."""
+    probability = played.outputs.get("failure_probability")
+    if probability is None:
+        return row
+    found, parts = probability_metrics(probability, played.tick, truth, protocol, contract.tick)
+    return replace(row, more=row.more | found, parts=replace(row.parts, measures=row.parts.measures | parts))
 
 
 def _percentile(values: np.ndarray, percent: float) -> float:
@@ -292,6 +303,15 @@ def detection_table(rows: list[Row]) -> str:
     return f"{head}\n" + _grid(["", "F1", "FAR", "MAR", "AP pooled", "AP per asset", "VUS-PR", "CARE"], lines) + note
 
 
+def chance_table(rows: list[Row]) -> str:
+    """How well probabilities of a failure within the horizon fit what came; empty where no row gives any."""
+    found = [
+        [r.name, *(cell(r.more[k], d) for k, d in (("auroc", 2), ("brier", 4), ("brier_skill", 2)))] for r in rows if "brier" in r.more
+    ]
+    head = "Probability of a failure within the horizon; AUROC and skill: higher is better, Brier score: lower; 95 % interval over assets"
+    return f"{head}\n" + _grid(["", "AUROC", "Brier", "skill over the mean"], found) if found else ""
+
+
 def fault_table(winner: Row) -> str:
     """Which labelled faults the winner saw; empty where there are none."""
     found = {k.removesuffix("/detection_rate"): v for k, v in winner.points.items() if k.endswith("/detection_rate")}
@@ -314,7 +334,7 @@ def tables_of(rows: list[Row], contract: Contract, protocol: Protocol, accepted:
         more = prognosis_table(rows, contract, protocol), interval_table(rows, contract, protocol)
         found += [life_table(rows, contract, protocol), *(t for t in more if t)]
     if rows[0].points:
-        found += [t for t in (fault_table(rows[0]), detection_table(rows)) if t]
+        found += [t for t in (chance_table(rows), fault_table(rows[0]), detection_table(rows)) if t]
     found += [t for t in (lead_table(rows, contract),) if t]
     silent = rows[0].silent
     others = f" and {len(silent) - 8} more" if len(silent) > 8 else ""

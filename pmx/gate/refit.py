@@ -250,6 +250,8 @@ def learnt_constants(learnt: Learnt) -> Iterator[Constant]:
             for asset, level in trial.healthy.level.items():
                 yield Constant(f"calibration of {trial.name}, healthy level" + (f" of asset {asset}" if asset else ""), np.array(level))
             yield Constant(f"calibration of {trial.name}, healthy ratios", trial.healthy.ratios)
+        if trial.odds is not None:
+            yield Constant(f"calibration of {trial.name}, odds", np.array([trial.odds.slope, trial.odds.offset]))
     if winner.margins is not None:
         for name in ("edges", "lower", "upper"):
             yield Constant(f"interval, {name}", getattr(winner.margins, name))

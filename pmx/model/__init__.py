@@ -27,8 +27,10 @@ class Model(ABC):
     `score` offline and the nodes of `to_onnx` in the step graph agree to the last bit for trees, and to float64 rounding for networks.
 
     Attributes:
-        task: `rul` (scores are capped remaining useful life in the life unit) or `anomaly` (scores are distances from normal,
-            higher = worse, fitted on healthy ticks).
+        task: `rul` (scores are capped remaining useful life in the life unit), `failure` (scores are log-odds that a failure comes
+            within the horizon) or `anomaly` (scores are distances from normal, higher = worse, fitted on healthy ticks).
+        censored: whether it learns from lives of which only the beginning was seen: its labels are then float64 [row, 2], the life
+            left that is certain and the most it can be, infinite where nobody knows.
         exact: whether its nodes give the very bits of `score`, after rounding to float32.
         per_asset: whether it can be fitted on each asset apart, with `constants` that an asset carries in its memory.
         lags: how many lags its features must be (`feature=lags`), since it tells channels and lags apart; 0 = any features.
@@ -53,6 +55,7 @@ class Model(ABC):
     """
 
     task: str
+    censored: bool = False
     exact: bool = False
     per_asset: bool = False
     lags: int = 0

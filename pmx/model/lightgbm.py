@@ -1,6 +1,9 @@
-"""Gradient-boosted trees on the squared error of the capped remaining useful life."""
+"""Gradient-boosted trees, lowered exactly: remaining useful life, one of its quantiles, failure within the horizon."""
 
 from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
 
 import lightgbm
 import numpy as np
@@ -12,8 +15,8 @@ from pmx.model import Model
 from pmx.model.trees import REPEATABLE, booster_seeds, leaves_of, thresholds_of, tree_inputs, tree_nodes
 
 
-class LightGBM(Model):
-    """RUL by LightGBM, lowered exactly. Many shallow trees on shuffled shares of rows and features, since lives are few.
+class Boosted(Model, ABC):
+    """Many shallow trees on shuffled shares of rows and features, since lives are few; what they learn is the subclass's choice.
 
     Args:
         trees: number of trees.
@@ -25,16 +28,8 @@ class LightGBM(Model):
         average: boosters that are fitted with seeds of their own and averaged.
         threads: of the training; the result does not depend on it.
         seed: of both shares.
-
-    Example:
-        >>> x = np.arange(200, dtype=np.float32).reshape(-1, 1)
-        >>> model = LightGBM(trees=20, learning_rate=0.3, min_child_samples=5)
-        >>> model.fit(x, x[:, 0].astype(float), np.repeat("A", 200))
-        >>> bool(model.score(x[:1])[0] < model.score(x[-1:])[0])
-        True
     """
 
-    task = "rul"
     exact = True
     boosters_: list[lightgbm.Booster]
 
@@ -57,7 +52,12 @@ class LightGBM(Model):
         self.feature_fraction, self.bagging_fraction, self.average = feature_fraction, bagging_fraction, average
         self.threads, self.seed = threads, seed
 
+    @abstractmethod
+    def objective(self, y: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
+        """What LightGBM is to learn, as its parameters, and the label of each row, float64 [row]."""
+
     def fit(self, x: np.ndarray, y: np.ndarray, asset: np.ndarray) -> None:
+        aim, label = self.objective(y)
         parameters = REPEATABLE | {
             "learning_rate": self.learning_rate,
             "num_leaves": self.num_leaves,
@@ -67,13 +67,13 @@ class LightGBM(Model):
             "num_threads": self.threads,
         }
         seeds = booster_seeds(self.seed, self.average)
-        x, y = np.ascontiguousarray(x), np.ascontiguousarray(y)  # LightGBM copies other layouts, with a warning
-        self.boosters_ = [lightgbm.train(parameters | {"seed": s}, lightgbm.Dataset(x, y), self.trees) for s in seeds]
+        x, label = np.ascontiguousarray(x), np.ascontiguousarray(label)  # LightGBM copies other layouts, with a warning
+        self.boosters_ = [lightgbm.train(parameters | aim | {"seed": s}, lightgbm.Dataset(x, label), self.trees) for s in seeds]
 
     def score(self, x: np.ndarray) -> np.ndarray:
         total = np.zeros(len(x))
-        for booster in self.boosters_:
-            total = total + np.asarray(booster.predict(x, num_threads=self.threads), np.float64)
+        for booster in self.boosters_ if len(x) else ():
+            total = total + np.asarray(booster.predict(x, raw_score=True, num_threads=self.threads), np.float64)
         return total / len(self.boosters_)
 
     def leaves(self, x: np.ndarray) -> np.ndarray:
@@ -89,3 +89,76 @@ class LightGBM(Model):
             total = score if total is None else op.add(total, score)
         assert total is not None
         return op.div(op.squeeze(total, op.const([1])), op.const(float(len(self.boosters_)), np.float64))
+
+
+class LightGBM(Boosted):
+    """RUL by LightGBM on the squared error of the capped life left; arguments as in `Boosted`.
+
+    Example:
+        >>> x = np.arange(200, dtype=np.float32).reshape(-1, 1)
+        >>> model = LightGBM(trees=20, learning_rate=0.3, min_child_samples=5)
+        >>> model.fit(x, x[:, 0].astype(float), np.repeat("A", 200))
+        >>> bool(model.score(x[:1])[0] < model.score(x[-1:])[0])
+        True
+    """
+
+    task = "rul"
+
+    def objective(self, y: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
+        return {"objective": "l2"}, y
+
+
+class LightGBMQuantile(Boosted):
+    """RUL by LightGBM on the pinball loss: the life left that a share `alpha` of such assets does not reach.
+
+    A small share makes a cautious estimate; the pinball loss is that of Koenker and Bassett (1978). Other arguments as in `Boosted`.
+
+    Args:
+        alpha: the share, 0..1; 0.5 is the median.
+
+    Example:
+        >>> life = np.random.default_rng(0).uniform(0, 100, 2000)
+        >>> model = LightGBMQuantile(trees=50, learning_rate=0.2, alpha=0.1)
+        >>> model.fit(np.zeros((2000, 1), np.float32), life, np.repeat("A", 2000))
+        >>> round(float(model.score(np.zeros((1, 1), np.float32))[0]), -1)
+        10.0
+    """
+
+    task = "rul"
+
+    def __init__(
+        self,
+        trees: int = 600,
+        learning_rate: float = 0.03,
+        num_leaves: int = 15,
+        min_child_samples: int = 60,
+        feature_fraction: float = 0.4,
+        bagging_fraction: float = 0.2,
+        average: int = 1,
+        threads: int = 1,
+        seed: int = 0,
+        alpha: float = 0.5,
+    ) -> None:
+        super().__init__(trees, learning_rate, num_leaves, min_child_samples, feature_fraction, bagging_fraction, average, threads, seed)
+        within(0.001, 0.999, {"alpha": alpha})
+        self.alpha = alpha
+
+    def objective(self, y: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
+        return {"objective": "quantile", "alpha": self.alpha}, y
+
+
+class LightGBMFailure(Boosted):
+    """Failure within the horizon by LightGBM on the log loss; its scores are log-odds. Arguments as in `Boosted`.
+
+    Example:
+        >>> x = np.arange(200, dtype=np.float32).reshape(-1, 1)
+        >>> model = LightGBMFailure(trees=20, learning_rate=0.3, min_child_samples=5)
+        >>> model.fit(x, (x[:, 0] > 150).astype(float), np.repeat("A", 200))
+        >>> bool(model.score(x[:1])[0] < 0 < model.score(x[-1:])[0])
+        True
+    """
+
+    task = "failure"
+
+    def objective(self, y: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
+        return {"objective": "binary"}, y

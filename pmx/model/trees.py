@@ -64,13 +64,14 @@ def tree_inputs(features: Var) -> Var:
 
 
 def tree_nodes(x: Var, booster: lightgbm.Booster) -> Var:
-    """What a booster says of inputs float64 [asset, feature], float64 [asset, 1], to the last bit."""
-    return ml.tree_ensemble(x, n_targets=1, aggregate_function=1, post_transform=0, **tree_attributes(booster.dump_model()))
+    """What a booster says of inputs float64 [asset, feature], to the last bit: raw scores float64 [asset, class], one column without classes."""
+    columns = booster.num_model_per_iteration()
+    return ml.tree_ensemble(x, n_targets=columns, aggregate_function=1, post_transform=0, **tree_attributes(booster.dump_model()))
 
 
 @dataclass
-class _Nodes:
-    """The attribute lists of a TreeEnsemble while trees are written into them."""
+class Nodes:
+    """The attribute lists of a TreeEnsemble while trees are written into them; `column` is the target of the tree at hand."""
 
     feature: list[int] = field(default_factory=list)
     mode: list[int] = field(default_factory=list)
@@ -81,10 +82,13 @@ class _Nodes:
     false_id: list[int] = field(default_factory=list)
     false_leaf: list[int] = field(default_factory=list)
     weight: list[float] = field(default_factory=list)
+    target: list[int] = field(default_factory=list)
     member: list[float] = field(default_factory=list)
+    column: int = 0
 
     def leaf(self, value: float) -> tuple[int, int]:
         self.weight.append(float(value))
+        self.target.append(self.column)
         return len(self.weight) - 1, 1
 
     def add(self, feature: int, mode: int, split: float, missing_true: bool) -> int:
@@ -98,6 +102,28 @@ class _Nodes:
 
     def link(self, at: int, true: tuple[int, int], false: tuple[int, int]) -> None:
         (self.true_id[at], self.true_leaf[at]), (self.false_id[at], self.false_leaf[at]) = true, false
+
+    def constant(self, value: float) -> None:
+        """A tree that never split: a node with the same leaf on both sides."""
+        at, leaf = self.add(0, LESS_OR_EQUAL, 0.0, True), self.leaf(value)
+        self.link(at, leaf, leaf)
+
+    def attributes(self, roots: list[int]) -> dict[str, Any]:
+        """What was written, as the attributes of a TreeEnsemble with these roots."""
+        found = {
+            "tree_roots": roots,
+            "nodes_featureids": self.feature,
+            "nodes_modes": np.array(self.mode, np.uint8),
+            "nodes_splits": np.array(self.split, np.float64),
+            "nodes_missing_value_tracks_true": self.missing_true,
+            "nodes_truenodeids": self.true_id,
+            "nodes_trueleafs": self.true_leaf,
+            "nodes_falsenodeids": self.false_id,
+            "nodes_falseleafs": self.false_leaf,
+            "leaf_weights": np.array(self.weight, np.float64),
+            "leaf_targetids": self.target,
+        }
+        return found | ({"membership_values": np.array(self.member, np.float64)} if self.member else {})
 
     def subtree(self, s: dict[str, Any]) -> tuple[int, int]:
         """Writes a subtree of `Booster.dump_model`; returns its index and whether it is a leaf."""
@@ -122,32 +148,19 @@ class _Nodes:
 
 
 def tree_attributes(dump: dict[str, Any]) -> dict[str, Any]:
-    """Attributes of a TreeEnsemble with one target, the sum of the trees, from `Booster.dump_model()`."""
-    if dump["num_tree_per_iteration"] != 1 or dump["average_output"]:
-        raise UsageError("only boosters whose output is one sum of trees have this form -> no multiclass objective, no boosting: rf")
-    nodes, roots = _Nodes(), []
-    for tree in dump["tree_info"]:
+    """Attributes of a TreeEnsemble from `Booster.dump_model()`: one target, the sum of the trees, or one for each class."""
+    if dump["average_output"]:
+        raise UsageError("only boosters whose output is a sum of trees have this form -> no boosting: rf")
+    nodes, roots = Nodes(), []
+    for i, tree in enumerate(dump["tree_info"]):
+        nodes.column = i % dump["num_tree_per_iteration"]  # classes take turns
         roots.append(len(nodes.feature))
         root = tree["tree_structure"]
         if "split_index" in root:
             nodes.subtree(root)
-        else:  # a tree that never split: a node with the same leaf on both sides
-            at, leaf = nodes.add(0, LESS_OR_EQUAL, 0.0, True), nodes.leaf(root["leaf_value"])
-            nodes.link(at, leaf, leaf)
-    attributes = {
-        "tree_roots": roots,
-        "nodes_featureids": nodes.feature,
-        "nodes_modes": np.array(nodes.mode, np.uint8),
-        "nodes_splits": np.array(nodes.split, np.float64),
-        "nodes_missing_value_tracks_true": nodes.missing_true,
-        "nodes_truenodeids": nodes.true_id,
-        "nodes_trueleafs": nodes.true_leaf,
-        "nodes_falsenodeids": nodes.false_id,
-        "nodes_falseleafs": nodes.false_leaf,
-        "leaf_weights": np.array(nodes.weight, np.float64),
-        "leaf_targetids": [0] * len(nodes.weight),
-    }
-    return attributes | ({"membership_values": np.array(nodes.member, np.float64)} if nodes.member else {})
+        else:
+            nodes.constant(root["leaf_value"])
+    return nodes.attributes(roots)
 
 
 def check_acyclic(graph: bytes) -> int:

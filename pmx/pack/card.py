@@ -22,6 +22,8 @@ def card(name: str, history: History, winner: Fitted, policy: Policy, protocol: 
     limits = (
         "RUL has no interval yet: its lower and upper value are missing."
         if winner.output == "rul"
+        else "A probability holds for machines and work like those it was set on; where failures are rarer, it says too much."
+        if winner.output == "failure_probability"
         else "An anomaly score is no probability: it says that something departs from normal, not what will fail or when."
     )
     return f"""# {name}
@@ -51,7 +53,8 @@ or for failure modes that the training part did not contain. {limits}
 def _says(winner: Fitted, contract: Contract, protocol: Protocol) -> str:
     unit = contract.life_unit
     rul = f"remaining useful life in {unit}, at most {protocol.cap:g}"
-    says = rul if winner.output == "rul" else "an anomaly score, 0..1, higher = worse"
+    chance = f"the probability of a failure within {protocol.horizon:g} {unit}"
+    says = {"rul": rul, "failure_probability": chance}.get(winner.output, "an anomaly score, 0..1, higher = worse")
     aged = any(k.reads_age for k in winner.features.kernels)
     knows = "counts the asset's age from its first reading" if aged else "does not know the asset's age"
     text = f"{says}, once per tick of {contract.tick:g} {unit}; {knows}."

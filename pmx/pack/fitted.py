@@ -14,11 +14,14 @@ from pmx.feature.features import FeatureSet, Now
 from pmx.feature.past import Past
 from pmx.feature.view import const, cut
 from pmx.pack.margin import NEW, Margins
+from pmx.pack.odds import Odds
 from pmx.pack.scope import Rows, Scoped
 from pmx.window.label import life_of
 
 RANKS = 1000  # quantiles kept of the healthy ratios: within them an anomaly score is known to a thousandth
 LEVEL = 0.95  # share of healthy validation ticks whose score stays below the healthy level
+OUTPUTS = {"rul": "rul", "anomaly": "anomaly_score", "failure": "failure_probability"}
+"""Task -> the verdict output that the alarm watches."""
 FLEET = ""  # the asset whose level holds for all
 
 
@@ -65,7 +68,8 @@ class Fitted:
         name: of the candidate.
         features, model: fitted.
         cap: largest RUL stated, in the life unit.
-        healthy: what an anomaly score is measured by; None for the task `rul`.
+        healthy: what an anomaly score is measured by; of the task `anomaly` alone.
+        odds: what turns log-odds into a probability; of the task `failure` alone.
         margins: the interval around a remaining useful life; None = it has none.
         used: `asset`, `tick` of every tick that normalisation or model was fitted on.
     """
@@ -76,6 +80,7 @@ class Fitted:
     cap: float
     healthy: Healthy | None = None
     margins: Margins | None = None
+    odds: Odds | None = None
     used: pl.DataFrame = field(default_factory=pl.DataFrame)
 
     @property
@@ -85,7 +90,7 @@ class Fitted:
     @property
     def output(self) -> str:
         """The verdict output that the alarm watches."""
-        return "rul" if self.task == "rul" else "anomaly_score"
+        return OUTPUTS[self.task]
 
     def verdict(self, ticks: pl.DataFrame) -> np.ndarray:
         """That output offline, float32 [row], of `rul` its point estimate; each asset's ticks must be complete and in order."""
@@ -110,6 +115,8 @@ class Fitted:
         score = self.model.score(past, asset)
         if self.task == "rul":
             return np.clip(score, 0.0, self.cap).astype(np.float32)
+        if self.odds is not None:
+            return self.odds.probability(score).astype(np.float32)
         assert self.healthy is not None
         score = smoothed(np.where(seen, score, np.nan), life, self.model.model.smooth)
         return score_of(score / self.healthy.levels(asset), self.healthy.ratios).astype(np.float32)
@@ -187,6 +194,9 @@ class Fitted:
         score = op.unsqueeze(self.model.nodes(now.features, past, constants), op.const([1]))
         if self.task == "rul":
             return {"rul": self._life(score, now.regime)}, op.concat([mean, held, own], axis=1)
+        if self.odds is not None:
+            chance = op.cast(op.squeeze(self.odds.nodes(score), op.const([1])), to=np.float32)
+            return {"failure_probability": chance}, op.concat([mean, held, own], axis=1)
         assert self.healthy is not None
         score = op.where(op.unsqueeze(now.present, op.const([1])), score, const(np.nan))
         if self._mean_slots:

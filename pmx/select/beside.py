@@ -78,7 +78,7 @@ def windowed(
     if model is None or not kernels:
         return []
     short = FeatureSet(features.normalise, kernels, features.quality)
-    usable, target = training.usable(model.task, protocol)
+    usable, target = training.usable(model.task, protocol, model.censored)
     fitted_features = short.fit(training.ticks.filter(pl.Series(training.fits)), training.contract)
     usable = usable & fitted_features.fits(training.ticks, model.task)
     x = fitted_features.table(training.ticks)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
+from sklearn.metrics import roc_auc_score
 
 from pmx.alarm.policy import KofN
 from pmx.alarm.score import score_of
@@ -18,7 +19,8 @@ from pmx.feature.kernel import Lags
 from pmx.feature.past import Past
 from pmx.model import Model
 from pmx.model.stack import Stack, bound
-from pmx.pack.fitted import Fitted, Healthy, smoothed
+from pmx.pack.fitted import OUTPUTS, Fitted, Healthy, smoothed
+from pmx.pack.odds import Odds
 from pmx.pack.scope import Scoped
 from pmx.select.limits import set_limits
 from pmx.select.training import Training
@@ -38,7 +40,8 @@ class Trial:
     Attributes:
         name: of the candidate.
         model: not fitted.
-        healthy: what healthy out-of-fold scores look like; None for the task `rul`.
+        healthy: what healthy out-of-fold scores look like; of the task `anomaly` alone.
+        odds: what turns its scores into probabilities; of the task `failure` alone.
         policy: the alarm limits set on its out-of-fold verdicts.
         metrics: `validation/...`, rates as fractions.
         value: what the choice goes by, higher = better.
@@ -50,6 +53,7 @@ class Trial:
     policy: Policy
     metrics: dict[str, float]
     value: float
+    odds: Odds | None = None
 
 
 def task_of(models: dict[str, Model], features: FeatureSet) -> str:
@@ -99,7 +103,9 @@ def out_of_fold(
         shown = validate & fits if task == "anomaly" else validate
         for j, (name, model) in enumerate(models.items()):
             tell(f"fold {i + 1} of {len(folds)}: {name}", i * len(models) + j, len(folds) * len(models))
-            fitted = Scoped.fit(model, past[rows], target[rows], training.asset[rows], training.each)
+            own, label = (rows, target) if not model.censored else training.fold(fit, validate, task, protocol, censored=True)
+            own = own & fits
+            fitted = Scoped.fit(model, past[own], label[own], training.asset[own], training.each)
             scores[name][shown] = fitted.score(past[shown], training.asset[shown])
     tell("folds", len(folds) * len(models), len(folds) * len(models))
     return scores
@@ -107,11 +113,18 @@ def out_of_fold(
 
 def try_out(name: str, model: Model, scores: np.ndarray, training: Training, protocol: Protocol, alarm: KofN, seed: int) -> Trial:
     """Judges a candidate by its out-of-fold scores, and sets its alarm limits on them."""
+    healthy, odds, metrics = None, None, dict[str, float]()
     if model.task == "rul":
-        healthy, verdict = None, np.clip(scores, 0.0, protocol.cap).astype(np.float32)
+        verdict = np.clip(scores, 0.0, protocol.cap).astype(np.float32)
+    elif model.task == "failure":
+        odds = Odds.of(scores, training.labels.fails_within(protocol.horizon))
+        verdict = odds.probability(scores).astype(np.float32)
+        metrics = _chance_errors(verdict, training, protocol)
     else:
         healthy, verdict = _healthy(model, scores, training, protocol)
-    output, ratios = ("rul", None) if healthy is None else ("anomaly_score", healthy.ratios)
+    ratios = None if healthy is None else healthy.ratios
+    if odds is not None:
+        ratios = verdict[(training.labels.fails_within(protocol.horizon) > 0) & ~np.isnan(verdict)]
     tick, readings = training.ticks["tick"].to_numpy(), training.ticks.select(training.contract.names).to_numpy()
     heard = evidence(verdict, readings)
     rows = [np.flatnonzero(training.asset == a) for a in training.truth.assets]
@@ -123,10 +136,10 @@ def try_out(name: str, model: Model, scores: np.ndarray, training: Training, pro
         protocol,
         training.contract.tick,
     )
-    policy, counts = set_limits(alarm.family(output, protocol.horizon, protocol.cap, ratios), *judged, alarm.most_false)
-    if ratios is not None and counts.counted.sum() < LEAST_FAILURES:
-        policy, counts = set_limits([alarm.at(alarm.margin, ratios)], *judged, alarm.most_false)
-    metrics = {
+    policy, counts = set_limits(alarm.family(OUTPUTS[model.task], protocol.horizon, protocol.cap, ratios), *judged, alarm.most_false)
+    if healthy is not None and counts.counted.sum() < LEAST_FAILURES:
+        policy, counts = set_limits([alarm.at(alarm.margin, healthy.ratios)], *judged, alarm.most_false)
+    metrics |= {
         "validation/event_recall": counts.recall()[0],
         "validation/n_failures": float(counts.counted.sum()),
         "validation/false_alarms_per_asset": float(counts.false.sum() / max(1, len(scored))),
@@ -135,11 +148,13 @@ def try_out(name: str, model: Model, scores: np.ndarray, training: Training, pro
     if model.task == "rul":
         metrics |= _life_errors(verdict, training, protocol, seed)
         value = -metrics["validation/rmse_cut_capped"]
+    elif odds is not None:
+        value = -metrics["validation/brier"]
     elif counts.counted.any():
         value = metrics["validation/event_recall"] - metrics["validation/false_alarms_per_asset"]
     else:
         value = 0.0  # without a failure nothing tells candidates apart: the first listed is taken
-    return Trial(name, model, healthy, policy, {k: v for k, v in metrics.items() if not np.isnan(v)}, value)
+    return Trial(name, model, healthy, policy, {k: v for k, v in metrics.items() if not np.isnan(v)}, value, odds)
 
 
 def _healthy(model: Model, scores: np.ndarray, training: Training, protocol: Protocol) -> tuple[Healthy, np.ndarray]:
@@ -161,6 +176,20 @@ def _warm(score: np.ndarray, life: np.ndarray, half_life: float) -> np.ndarray:
     seen = pl.DataFrame({"life": life, "seen": ~np.isnan(score)})
     count, total = pl.col("seen").cum_sum().over("life"), pl.col("seen").sum().over("life")
     return seen.select(pl.col("seen") & (count > pl.min_horizontal(pl.lit(2 * half_life), total / 2))).to_series().to_numpy()
+
+
+def _chance_errors(verdict: np.ndarray, training: Training, protocol: Protocol) -> dict[str, float]:
+    """Errors of validation probabilities float32 [row]."""
+    came = training.labels.fails_within(protocol.horizon)
+    known = ~np.isnan(verdict) & ~np.isnan(came)
+    if not 0 < came[known].sum() < known.sum():
+        raise DataError(
+            "validation holds no two kinds of ticks, with and without a failure within the horizon -> another evaluate.horizon, or more data"
+        )
+    return {
+        "validation/brier": float(np.mean((verdict[known] - came[known]) ** 2)),
+        "validation/auroc": float(roc_auc_score(came[known], verdict[known])),
+    }
 
 
 def _life_errors(verdict: np.ndarray, training: Training, protocol: Protocol, seed: int) -> dict[str, float]:
@@ -187,7 +216,7 @@ def choose(trials: list[Trial]) -> Trial:
 
 def refit(trial: Trial, features: FeatureSet, training: Training, protocol: Protocol, tables: Tables = FeatureSet.table) -> Fitted:
     """The trial's model on the whole training part."""
-    usable, target = training.usable(trial.model.task, protocol)
+    usable, target = training.usable(trial.model.task, protocol, trial.model.censored)
     fitted_features = features.fit(training.ticks.filter(pl.Series(training.fits)), training.contract, training.each)
     usable = usable & fitted_features.fits(training.ticks, trial.model.task)
     past = Past.of(tables(fitted_features, training.ticks), life_of(training.ticks), fitted_features.names_)
@@ -196,14 +225,14 @@ def refit(trial: Trial, features: FeatureSet, training: Training, protocol: Prot
         fitted_features = fitted_features.only(set(trial.healthy.level) & (set(model.own) or set(trial.healthy.level)))
         model = replace(model, own={a: m for a, m in model.own.items() if a in fitted_features.normalise_.own_})
     used = pl.concat([fitted_features.fitted_on_, training.ticks.filter(pl.Series(usable)).select("asset", "tick")]).unique()
-    return Fitted(trial.name, fitted_features, model, protocol.cap, trial.healthy, used=used)
+    return Fitted(trial.name, fitted_features, model, protocol.cap, trial.healthy, odds=trial.odds, used=used)
 
 
 def refit_without_age(
     trial: Trial, features: FeatureSet, training: Training, protocol: Protocol, seed: int, tables: Tables = FeatureSet.table
 ) -> Fitted:
     """The same for an asset of unknown age: no kernel that reads it, and training histories that begin at random mid-life cuts."""
-    usable, target = training.usable(trial.model.task, protocol)
+    usable, target = training.usable(trial.model.task, protocol, trial.model.censored)
     fitted_features = features.without_age().fit(training.ticks.filter(pl.Series(training.fits)), training.contract)
     usable = usable & fitted_features.fits(training.ticks, trial.model.task)
     entered, row = enter_mid_life(training.ticks, seed)

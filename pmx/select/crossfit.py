@@ -38,7 +38,7 @@ def cross_fitted(
         alarm: its margin, and others around it, are tried.
     """
     names = sorted({groups[a] for a in truth.assets if a in groups})
-    if len(names) < 2 or truth.episodes is None or set(truth.assets) - set(groups):
+    if not any(t.healthy for t in trials) or len(names) < 2 or truth.episodes is None or set(truth.assets) - set(groups):
         return []
     parts = tested.partition_by("asset", maintain_order=True)
     tick = [p["tick"].to_numpy() for p in parts]

@@ -7,6 +7,7 @@ import numpy as np
 from pmx.evaluate.protocol import Protocol
 from pmx.model import Model
 from pmx.model.stack import Stack, bound
+from pmx.pack.odds import FAR
 from pmx.select.training import Training
 from pmx.window.label import like_a_test
 
@@ -26,12 +27,14 @@ def with_stacks(
         if not isinstance(stack, Stack):
             continue
         told = np.column_stack([scores[n] for n in stack.parts])
+        # log-odds are weighed by the probabilities that they are: of a sure tick, how sure makes no difference
+        weighed = 1 / (1 + np.exp(-np.clip(told, -FAR, FAR))) if stack.task == "failure" else told
         usable, target = training.usable(stack.task, protocol)
         fair = usable & like_a_test(training.asset, training.labels.rul / training.contract.tick)
         target = np.where(fair if fair.any() else usable, target, np.nan)
         all_scores[name] = np.full(len(told), np.nan)
         for _, validate in training.folds(stack.task):
-            others = stack.weigh(np.where(validate[:, None], np.nan, told), target)
+            others = stack.weigh(np.where(validate[:, None], np.nan, weighed), target)
             all_scores[name][validate] = told[validate] @ np.array(others.weights_)
-        found[name] = stack.weigh(told, target)
+        found[name] = stack.weigh(weighed, target)
     return found, all_scores

@@ -45,23 +45,37 @@ class Training:
     def asset(self) -> np.ndarray:
         return self.ticks["asset"].to_numpy()
 
-    def usable(self, task: str, protocol: Protocol) -> tuple[np.ndarray, np.ndarray]:
-        """Which ticks a task fits on, bool [row], and their targets, float64 [row]: capped RUL where known; healthy ticks for an anomaly."""
-        usable, target = _usable(self.labels, task, protocol)
+    def usable(self, task: str, protocol: Protocol, censored: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        """Which ticks a task fits on, bool [row], and their targets, float64 [row]: capped RUL where known; whether a failure comes within
+        the horizon, where known; healthy ticks for an anomaly.
+
+        Args:
+            censored: whether the model learns from lives that were cut short, too: see `Model.censored`.
+        """
+        usable, target = _usable(self.labels, task, protocol, censored)
         usable = usable & self.fits
         if not usable.any():
             raise DataError(f"no training tick has a label for the task {task} -> check the events, or choose a model of another task")
+        if task == "failure" and not (target[usable] > 0).any():
+            within = f"within {protocol.horizon:g} {self.contract.life_unit} of any training tick"
+            raise DataError(
+                f"no failure comes {within} -> a longer evaluate.horizon, a history with failures, or a model of the task anomaly"
+            )
         return usable, target
 
-    def fold(self, fit: np.ndarray, validate: np.ndarray, task: str, protocol: Protocol) -> tuple[np.ndarray, np.ndarray]:
+    def fold(
+        self, fit: np.ndarray, validate: np.ndarray, task: str, protocol: Protocol, censored: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
         """The same for one fold, given its bool masks [row]: under a split by time, with the labels that were known when its fit part ended."""
         if self.by == "asset" or not self.fits.all():
-            usable, target = self.usable(task, protocol)
+            usable, target = self.usable(task, protocol, censored)
         else:
             own, tested = self.ticks.filter(pl.Series(fit)), self.ticks.filter(pl.Series(validate))["asset"]
             known = label(own, _known_then(self.events, own, tested, self.contract), self.contract)
-            usable, target = np.zeros(len(fit), bool), np.full(len(fit), np.nan)
-            usable[fit], target[fit] = _usable(known, task, protocol)
+            usable = np.zeros(len(fit), bool)
+            usable[fit], told = _usable(known, task, protocol, censored)
+            target = np.full((len(fit), *told.shape[1:]), np.nan)
+            target[fit] = told
         return fit & usable, target
 
     def folds(self, task: str) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -85,7 +99,12 @@ class Training:
         return Training(own, labels, happened, events, history.contract, division.by, split, fits, each)
 
 
-def _usable(labels: Labels, task: str, protocol: Protocol) -> tuple[np.ndarray, np.ndarray]:
+def _usable(labels: Labels, task: str, protocol: Protocol, censored: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    if task == "failure":
+        target = labels.fails_within(protocol.horizon)
+        return ~np.isnan(target), target
+    if censored:
+        return labels.bounds(protocol.cap)
     target = labels.capped(protocol.cap)
     if task == "rul":
         return ~np.isnan(target), target

@@ -42,6 +42,14 @@ class Labels:
         known = np.where(np.isnan(self.rul) & (self.at_least >= cap), cap, self.rul)
         return np.minimum(known, cap)
 
+    def bounds(self, cap: float) -> tuple[np.ndarray, np.ndarray]:
+        """Ticks that say something of the life left, bool [row], and what they say, float64 [row, 2]: how much is certain, at most `cap`,
+        and the most it can be, infinite where the life was seen no longer or goes on behind the cap.
+        """
+        ends = self.rul < cap  # NaN is no end
+        known = np.column_stack([np.minimum(self.at_least, cap), np.where(ends, self.rul, np.inf)])
+        return ends | (self.at_least > 0), known
+
     def fails_within(self, horizon: float) -> np.ndarray:
         """1.0 where a failure comes within `horizon`, 0.0 where none does, NaN where censoring hides it."""
         outcome = np.where(self.rul <= horizon, 1.0, 0.0)

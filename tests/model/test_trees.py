@@ -13,8 +13,9 @@ from hypothesis.extra import numpy as hnp
 from spox import Tensor, argument, build
 
 from pmx.contract import IncompatibleError, UsageError
-from pmx.model.lightgbm import LightGBM
-from pmx.model.trees import check_acyclic, tree_attributes
+from pmx.model import Model
+from pmx.model.lightgbm import LightGBM, LightGBMFailure, LightGBMQuantile
+from pmx.model.trees import check_acyclic, tree_attributes, tree_inputs, tree_nodes
 
 PLAIN = {
     "objective": "l2",
@@ -156,15 +157,55 @@ def test_trees_that_never_split():
         ({"zero_as_missing": True}, "zero_as_missing"),
         ({"linear_tree": True}, "linear_tree"),
         ({"boosting": "rf", "bagging_freq": 1, "bagging_fraction": 0.5}, "boosting: rf"),
-        ({"objective": "multiclass", "num_class": 3}, "multiclass"),
     ],
 )
 def test_what_has_no_exact_form_is_refused(extra, words):
     x, y = grid()
-    y = np.digitize(y, [-1, 1]).astype(float) if "num_class" in extra else y
     data = lightgbm.Dataset(x, y, params={"verbose": -1} | extra)
     with pytest.raises(UsageError, match=words):
         tree_attributes(lightgbm.train(PLAIN | extra, data, 3).dump_model())
+
+
+@pytest.mark.parametrize("classes", [[0, 1, 2, 3], [0, 2]])  # a class may be missing among the rows of a fold
+def test_the_classes_of_a_booster_take_turns_in_one_forest(classes):
+    x, y = grid(5, missing=0.1)
+    kind = np.array(classes)[np.digitize(y, np.quantile(y, np.linspace(0, 1, len(classes) + 1)[1:-1]))]
+    data = lightgbm.Dataset(x, kind.astype(float), params={"verbose": -1})
+    booster = lightgbm.train(PLAIN | {"objective": "multiclass", "num_class": 4}, data, 12)
+    rows = np.concatenate([x, edges(booster, x)])
+    features = argument(Tensor(np.float32, ("row", 4)))
+    graph = build({"x": features}, {"y": tree_nodes(tree_inputs(features), booster)}).SerializeToString(deterministic=True)
+    got = run(graph, rows).reshape(len(rows), -1)
+    assert got.shape == (len(rows), 4) and (got == booster.predict(rows, raw_score=True)).all()
+    assert (got[: len(x)].argmax(1) == kind).mean() > 0.8 and not set(np.unique(got.argmax(1))) - set(classes)
+    assert check_acyclic(graph) > 0
+    (forest,) = (n for n in onnx.load_from_string(graph).graph.node if n.op_type == "TreeEnsemble")
+    assert {a.name: a.i for a in forest.attribute}["n_targets"] == 4
+    with pytest.raises(IncompatibleError):
+        check_acyclic(mutated(graph, "leaf_targetids", 0, 4))
+
+
+def test_log_odds_of_a_failure_are_those_of_the_booster():
+    x, y = grid(6, missing=0.1)
+    model = LightGBMFailure(trees=30, min_child_samples=5)
+    model.fit(x, (y > 1).astype(float), np.repeat("A", len(x)))
+    told = run(model_graph(model, 4), x)
+    assert (told == model.score(x)).all() and np.allclose(1 / (1 + np.exp(-told)), model.boosters_[0].predict(x), rtol=1e-12)
+
+
+@settings(max_examples=8, deadline=None)
+@given(alpha=st.floats(0.05, 0.95), seed=st.integers(0, 99))
+def test_a_quantile_of_life_is_missed_by_about_its_share(alpha, seed):
+    life = np.random.default_rng(seed).uniform(10, 90, 1500)
+    x = np.zeros((1500, 1), np.float32)
+    model = LightGBMQuantile(trees=60, learning_rate=0.3, min_child_samples=5, bagging_fraction=1.0, alpha=alpha)
+    model.fit(x, life, np.repeat("A", 1500))
+    assert abs(np.mean(life < model.score(x)) - alpha) < 0.03 and (run(model_graph(model, 1), x) == model.score(x)).all()
+
+
+def test_a_quantile_outside_of_its_range_is_refused():
+    with pytest.raises(UsageError, match="alpha"):
+        LightGBMQuantile(alpha=1.0)
 
 
 def mutated(graph: bytes, name: str, at: int, value: int) -> bytes:
@@ -231,7 +272,7 @@ def test_two_fits_and_two_threads_give_the_same_bytes():
     assert model_graph(other, 4) != first
 
 
-def model_graph(model: LightGBM, columns: int) -> bytes:
+def model_graph(model: Model, columns: int) -> bytes:
     features = argument(Tensor(np.float32, ("asset", columns)))
     return build({"x": features}, {"y": model.to_onnx(features)}).SerializeToString(deterministic=True)
 
