@@ -68,6 +68,7 @@ class Fitted:
         healthy: what an anomaly score is measured by; None for the task `rul`.
         margins: the interval around a remaining useful life; None = it has none.
         used: `asset`, `tick` of every tick that normalisation or model was fitted on.
+        profile: the opset profile that its graph is written in (`pmx.pack.profile`).
     """
 
     name: str
@@ -77,6 +78,7 @@ class Fitted:
     healthy: Healthy | None = None
     margins: Margins | None = None
     used: pl.DataFrame = field(default_factory=pl.DataFrame)
+    profile: str = "ort"
 
     @property
     def task(self) -> str:
