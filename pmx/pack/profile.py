@@ -12,9 +12,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from pmx.contract import UsageError
+from pmx.pack import PROFILES
 from pmx.pack.forest import Forest, by_levels, by_regressor, summed
 
-PROFILES = ("ort", "ort-compat", "core")
 OPSET, IR = 18, 8  # of the lowered graphs: the first opset with the reductions that the kernels use
 MOVES = {"Identity": (0,), "Where": (1, 2), "Gather": (0,), "Slice": (0,), "Squeeze": (0,), "Unsqueeze": (0,), "Reshape": (0,), "Abs": (0,)}
 
