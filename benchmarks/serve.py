@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import mlflow.lightgbm
 import mlflow.pyfunc
@@ -63,7 +64,8 @@ def alternate(ways: dict[str, Predict], rows: int, size: int, rounds: int) -> di
 
 def main() -> None:
     name, fitted, bundle, frame = prepare()
-    model, features = fitted.model.model, fitted.table(frame)
+    model: Any = fitted.model.model
+    features = fitted.table(frame)
     boosters = model.boosters_
     readings = np.concatenate(as_ticks(frame, bundle.spec.contract).values)
     stepper, one = Stepper(bundle, ["one"]), np.array([0])

@@ -83,5 +83,5 @@ def test_devices_of_the_configuration_are_limits_from_wide_to_narrow():
 
 
 def test_a_profile_that_is_none_is_refused_before_any_data_is_read():
-    found = config.problems(config.compose("demo", ["device.profile=ort-compact"]))
+    found = config.problems(config.compose("demo", ["device.profile=ort-compact", "model=lightgbm"]))
     assert found == ["device.profile: there is no 'ort-compact' -> did you mean ort-compat?"]
