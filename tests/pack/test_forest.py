@@ -110,6 +110,7 @@ def test_more_leaves_than_float32_can_number_are_refused():
         by_regressor(Forest("x", True, *stump, np.zeros(NUMBERED, np.float32), 1), "trees")
 
 
+@settings(deadline=None)
 @given(st.floats(allow_nan=False), st.floats(width=32, allow_nan=False))
 def test_a_float32_number_lies_on_the_same_side_of_a_rounded_threshold(threshold, x):
     assert (x <= threshold) == bool(np.float32(x) <= floor32(np.array([threshold]))[0])
