@@ -33,6 +33,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pmx.allow import hidden_targets, locate, wrong_kind
 from pmx.contract import PmxError, UsageError
+from pmx.pack import PROFILES
 from pmx.place import cache_folder, conf_dirs, experiment_dirs, experiment_file
 from pmx.signature import arguments, nearest
 
@@ -65,6 +66,7 @@ class Device:
         resident_mb_max: resident memory of the scoring process in MB.
         step_ms: time allowed for one step of one asset at the 99th percentile, in milliseconds.
         headroom: how many times faster than `step_ms` the measured step must be.
+        profile: what its runtime takes: `ort`, `ort-compat` (older runtimes) or `core` (no operators for trees).
     """
 
     name: str = MISSING
@@ -72,6 +74,7 @@ class Device:
     resident_mb_max: float = MISSING
     step_ms: float = MISSING
     headroom: float = 10.0
+    profile: str = "ort"
 
 
 @dataclass
@@ -316,6 +319,9 @@ def _check(plain: dict[str, Any], broken: dict[str, str]) -> list[str]:
     found += [line for line in arguments("", RunConfig, root) if line.partition(":")[0] not in broken]
     for key, cls in typed.items():
         found += arguments(key, cls, plain[key])
+    profile = plain["device"].get("profile") if "device" in typed else None
+    if isinstance(profile, str) and profile not in PROFILES:
+        found.append(f"device.profile: there is no {profile!r} -> {nearest(profile, PROFILES)}")
     for key, value in plain.items():
         found += _walk(key, value, key if key in GROUPS else "")
         for path, node in _roots(key, value) if key in GROUPS else ():

@@ -76,12 +76,17 @@ def _record(tracker: Tracker, run_id: str, plan: Plan, result: Result, plain: di
     """Data, candidates and tables to MLflow and to the screen."""
     from pmx.evaluate.alarm import alarm_list, write_alarms
     from pmx.gate.leakage import write_checks
+    from pmx.pack.budget import Limits
     from pmx.review.gather import gather
     from pmx.review.page import write_page
+    from pmx.select.cost import candidate_table
 
     tracker.data(run_id, result.history.name, result.history.digest, str(plain["source"].get("root") or "simulated"))
     for trial in result.trials:
-        tracker.log_candidate(run_id, trial.name, plain["model"][trial.name], trial.metrics)
+        cost = {f"cost/{k}": v for k, v in trial.cost.items()}
+        tracker.log_candidate(run_id, trial.name, plain["model"][trial.name], trial.metrics | cost)
+    if any(t.cost for t in result.trials):
+        print(f"\nCandidates on validation, and on the device\n{candidate_table(result.trials, result.winner.name, Limits(**plan.limits))}")
     alarms = alarm_list(result.played, result.truth, plan.protocol)
     write_alarms(plan.folder / "alarms.csv", alarms)
     write_checks(plan.folder / "leakage.csv", _leakage(result))
@@ -174,6 +179,7 @@ def _outcome(result: Result, plan: Plan, command: str) -> Outcome:
 
     from pmx.evaluate import plot
     from pmx.gate.leakage import check_table
+    from pmx.select.cost import points_of
     from pmx.tracking import Outcome
 
     name, m, contract = result.winner.output, result.metrics, result.history.contract
@@ -199,6 +205,8 @@ def _outcome(result: Result, plan: Plan, command: str) -> Outcome:
     figures = {"trajectories": plot.trajectories(result.played, result.truth, plan.protocol, limit)}
     if name == "rul":
         figures["error_by_true_rul"] = plot.error_by_life(result.played, result.truth, plan.protocol)
+    if points := points_of(result.trials, result.winner.name):
+        figures["candidates"] = plot.candidates(points, plan.limits["step_ms"] / plan.limits["headroom"])
     figures["parity"] = plot.device_against_model(np.concatenate(result.played.outputs[name]), result.offline, name)
     quarantine = plan.folder / "quarantine.parquet"
     return Outcome(

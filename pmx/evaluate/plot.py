@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -117,4 +119,26 @@ def device_against_model(device: np.ndarray, offline: np.ndarray, output: str) -
     axes.plot(offline, device, ".", color=ACCENT, markersize=2)
     differs = int((~((offline == device) | (np.isnan(offline) & np.isnan(device)))).sum())
     axes.text(0.03, 0.93, f"{len(device):,} verdicts, {differs:,} not bit-equal", transform=axes.transAxes)
+    return figure
+
+
+def candidates(points: list[dict[str, Any]], most_ms: float) -> Figure:
+    """Quality of each candidate on validation over the time of a step at p99 in milliseconds; a line joins those that nothing beats.
+
+    Args:
+        points: `name`, `quality` (higher = better), `p99_ms`, `fits`, `chosen` and `front` of each.
+        most_ms: what the device allows, in milliseconds.
+    """
+    figure, axes = _figure("Candidates: quality over cost", "step of one asset at p99, CPU [ms]", "quality on validation, higher = better")
+    front = sorted((p for p in points if p["front"]), key=lambda p: p["p99_ms"])
+    axes.plot([p["p99_ms"] for p in front], [p["quality"] for p in front], color=PALE, drawstyle="steps-post", zorder=1)
+    for p in points:
+        colour = ACCENT if p["chosen"] else INK
+        axes.scatter(p["p99_ms"], p["quality"], color=colour, facecolor=colour if p["fits"] else "white", zorder=2)
+        said = p["name"] + (", chosen" if p["chosen"] else "") + ("" if p["fits"] else ", does not fit")
+        axes.annotate(said, (p["p99_ms"], p["quality"]), xytext=(6, 6), textcoords="offset points", color=colour)
+    axes.axvline(most_ms, color=INK, linewidth=0.8, linestyle=":", label="allowed")
+    axes.margins(0.15)
+    axes.set_xlim(left=0.0)
+    axes.legend(frameon=False)
     return figure

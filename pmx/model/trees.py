@@ -164,7 +164,9 @@ def tree_attributes(dump: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_acyclic(graph: bytes) -> int:
-    """Proves that every TreeEnsemble in the graph ends on any input: children follow their parents and all indices point inside.
+    """Proves that all trees in the graph end on any input: children follow their parents and all indices point inside.
+
+    It reads the operator of `ai.onnx.ml` 5, and that of 3 in the form that the profile `ort-compat` writes.
 
     Returns:
         The number of tree nodes.
@@ -176,11 +178,16 @@ def check_acyclic(graph: bytes) -> int:
     widths = _widths(model)
     count = 0
     for node in model.graph.node:
-        if node.op_type != "TreeEnsemble":
+        if node.op_type not in ("TreeEnsemble", "TreeEnsembleRegressor"):
             continue
         a = {x.name: np.array(x.ints, np.int64) for x in node.attribute if x.type == onnx.AttributeProto.INTS}
         targets = next((x.i for x in node.attribute if x.name == "n_targets"), 1)
-        if not _is_sound(a, widths.get(node.input[0]), targets):
+        if node.op_type == "TreeEnsemble":
+            sound = _is_sound(a, widths.get(node.input[0]), targets)
+        else:
+            modes = next((list(x.strings) for x in node.attribute if x.name == "nodes_modes"), [])
+            sound = _is_sound_3(a, np.array(modes) == b"LEAF", widths.get(node.input[0]), targets)
+        if not sound:
             raise IncompatibleError("a tree of the model points backwards or outside: it could loop for ever -> pack the model again")
         count += len(a["nodes_featureids"])
     return count
@@ -212,3 +219,23 @@ def _is_sound(a: dict[str, np.ndarray], width: int | None, targets: int) -> bool
         if (inner <= own).any() or (inner >= len(feature)).any() or (child[leaf] >= len(target)).any() or (child < 0).any():
             return False
     return True
+
+
+def _is_sound_3(a: dict[str, np.ndarray], leaf: np.ndarray, width: int | None, targets: int) -> bool:
+    """The same of a TreeEnsembleRegressor of `ai.onnx.ml` 3: its nodes are numbered from 0 within each tree, in the order of the list."""
+    none = np.empty(0, np.int64)
+    tree, number, feature = (a.get(f"nodes_{n}", none) for n in ("treeids", "nodeids", "featureids"))
+    true, false = (a.get(f"nodes_{n}nodeids", none) for n in ("true", "false"))
+    told = [a.get(f"target_{n}", none) for n in ("treeids", "nodeids", "ids")]
+    if not len(tree) or {len(x) for x in (number, feature, true, false, leaf)} != {len(tree)} or len({len(x) for x in told}) != 1:
+        return False
+    size = np.bincount(tree) if (np.diff(tree, prepend=0) >= 0).all() and tree[0] == 0 else none
+    if not len(size) or (number != np.concatenate([np.arange(n) for n in size])).any():
+        return False
+    if (feature < 0).any() or (width is not None and (feature >= width).any()) or (told[2] < 0).any() or (told[2] >= targets).any():
+        return False
+    inner = ~leaf
+    if any((c[inner] <= number[inner]).any() or (c[inner] >= size[tree][inner]).any() for c in (true, false)):
+        return False
+    places = np.flatnonzero(leaf)
+    return np.array_equal(np.stack(told[:2]), np.stack([tree[places], number[places]]))

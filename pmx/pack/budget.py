@@ -1,4 +1,4 @@
-"""The device budget of a bundle, measured in a process of its own that holds nothing but the runtime."""
+"""The device budget of a bundle: what a device allows, and what is measured in a process of its own that holds nothing but the runtime."""
 
 from __future__ import annotations
 
@@ -6,9 +6,52 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
-from pmx.contract import IncompatibleError
+from pmx.contract import IncompatibleError, within
+from pmx.pack.profile import check_profile
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a device allows.
+
+    Attributes:
+        name: of the device.
+        bytes_max: size of the bundle in bytes.
+        resident_mb_max: resident memory of the scoring process in MB.
+        step_ms: time for one step of one asset at the 99th percentile, in milliseconds.
+        headroom: how many times the measured step must fit into that time.
+        profile: the opset profile that its runtime takes (`pmx.pack.profile`).
+
+    Example:
+        >>> Limits("gateway", 1_000_000, 100, 50).over({"bytes": 2e6, "resident_mb": 70, "p99_ms": 4.0})
+        {'bytes': 2.0}
+    """
+
+    name: str
+    bytes_max: float
+    resident_mb_max: float
+    step_ms: float
+    headroom: float = 10.0
+    profile: str = "ort"
+
+    def __post_init__(self) -> None:
+        check_profile(self.profile)
+        most = {"bytes_max": self.bytes_max, "resident_mb_max": self.resident_mb_max, "step_ms": self.step_ms}
+        within(0, float("inf"), {f"device.{k}": v for k, v in most.items()})
+        within(1, float("inf"), {"device.headroom": self.headroom})
+
+    @property
+    def allowed(self) -> dict[str, float]:
+        """The most that may be measured of each figure."""
+        return {"bytes": self.bytes_max, "resident_mb": self.resident_mb_max, "p99_ms": self.step_ms / self.headroom}
+
+    def over(self, measured: dict[str, float]) -> dict[str, float]:
+        """Each figure that is too large -> how many times what is allowed; a figure that is no number counts as infinite."""
+        broken = {k: measured[k] / most if most else float("inf") for k, most in self.allowed.items() if not measured[k] <= most}
+        return {k: v if v == v else float("inf") for k, v in broken.items()}
 
 
 def measure_budget(bundle: Path, core: str) -> dict[str, float]:

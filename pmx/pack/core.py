@@ -18,6 +18,7 @@ from pmx.feature.features import FeatureSet
 from pmx.feature.graph import step_graph
 from pmx.model.trees import check_acyclic
 from pmx.pack.fitted import Fitted
+from pmx.pack.profile import lower
 from pmx.source import Waves
 from pmx.source.wave import spec_of
 
@@ -33,7 +34,7 @@ def core_files(
         waves: what its readings were reduced from; the snapshot graph then travels with the bundle.
     """
     contract, hop = fitted.features.contract_, 1
-    graph = step_graph(fitted.features, hop, fitted.head, fitted.slots, show_features)
+    graph = lower(step_graph(fitted.features, hop, fitted.head, fitted.slots, show_features), fitted.profile)
     check_acyclic(graph)
     spec = Spec(
         name,

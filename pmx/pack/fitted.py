@@ -72,6 +72,7 @@ class Fitted:
         odds: what turns log-odds into a probability; of the task `failure` alone.
         margins: the interval around a remaining useful life; None = it has none.
         used: `asset`, `tick` of every tick that normalisation or model was fitted on.
+        profile: the opset profile that its graph is written in (`pmx.pack.profile`).
     """
 
     name: str
@@ -82,6 +83,7 @@ class Fitted:
     margins: Margins | None = None
     odds: Odds | None = None
     used: pl.DataFrame = field(default_factory=pl.DataFrame)
+    profile: str = "ort"
 
     @property
     def task(self) -> str:

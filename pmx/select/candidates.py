@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import polars as pl
@@ -45,6 +45,8 @@ class Trial:
         policy: the alarm limits set on its out-of-fold verdicts.
         metrics: `validation/...`, rates as fractions.
         value: what the choice goes by, higher = better.
+        cost: `bytes`, `resident_mb`, `p50_ms`, `p99_ms` of its bundle; empty where it was not measured.
+        over: each figure that the device does not allow -> how many times what it allows.
     """
 
     name: str
@@ -54,6 +56,13 @@ class Trial:
     metrics: dict[str, float]
     value: float
     odds: Odds | None = None
+    cost: dict[str, float] = field(default_factory=dict)
+    over: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def fits(self) -> bool:
+        """Whether the device allows it, as far as was measured."""
+        return not self.over
 
 
 def task_of(models: dict[str, Model], features: FeatureSet) -> str:
@@ -210,8 +219,10 @@ def _life_errors(verdict: np.ndarray, training: Training, protocol: Protocol, se
 
 
 def choose(trials: list[Trial]) -> Trial:
-    """The best on validation; of equals, the first listed."""
-    return max(trials, key=lambda t: -np.inf if np.isnan(t.value) else t.value)
+    """The best on validation among those that fit the device; of equals, the first listed. Where none fits, the one that comes nearest."""
+    if fitting := [t for t in trials if t.fits]:
+        return max(fitting, key=lambda t: -np.inf if np.isnan(t.value) else t.value)
+    return min(trials, key=lambda t: max(t.over.values()))
 
 
 def refit(trial: Trial, features: FeatureSet, training: Training, protocol: Protocol, tables: Tables = FeatureSet.table) -> Fitted:

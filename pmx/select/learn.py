@@ -16,9 +16,11 @@ from pmx.contract import Contract
 from pmx.evaluate.protocol import Protocol
 from pmx.feature.features import FeatureSet
 from pmx.model import Model
+from pmx.pack.budget import Limits
 from pmx.pack.fitted import Fitted
 from pmx.pack.margin import Margins
 from pmx.select.candidates import Tables, Trial, choose, out_of_fold, refit, try_out
+from pmx.select.cost import with_costs
 from pmx.select.stacking import with_stacks
 from pmx.select.training import Training
 from pmx.source import History
@@ -36,6 +38,7 @@ class Recipe:
     Attributes:
         each: whether constants are fitted for each asset apart.
         tables: how feature tables are had: computed, or read where they were computed before.
+        limits: of the device that the winner must fit; None = the choice goes by quality alone, and nothing is measured.
     """
 
     window: Split
@@ -46,6 +49,7 @@ class Recipe:
     each: bool = False
     seed: int = 0
     tables: Tables = FeatureSet.table
+    limits: Limits | None = None
 
 
 @dataclass(frozen=True)
@@ -82,12 +86,19 @@ def learn(recipe: Recipe, readings: pl.DataFrame, contract: Contract, history: H
     scores = out_of_fold(recipe.models, recipe.features, training, recipe.protocol, tell, recipe.tables)
     models, scores = with_stacks(recipe.models, scores, training, recipe.protocol)
     trials = [try_out(n, m, scores[n], training, recipe.protocol, recipe.alarm, recipe.seed) for n, m in models.items()]
-    best = choose(trials)
-    tell(f"fit {best.name} on all training {history.noun}", 0, 1)
-    winner = refit(best, recipe.features, training, recipe.protocol, recipe.tables)
-    if winner.task == "rul":
-        winner = replace(winner, margins=_margins(winner, scores[best.name], training, recipe.protocol))
-    return Learnt(ticks, division, training, trials, best, winner)
+
+    def shipped(trial: Trial) -> Fitted:
+        tell(f"fit {trial.name} on all training {history.noun}", 0, 1)
+        fitted = refit(trial, recipe.features, training, recipe.protocol, recipe.tables)
+        fitted = replace(fitted, profile=recipe.limits.profile if recipe.limits else fitted.profile)
+        return replace(fitted, margins=_margins(fitted, scores[trial.name], training, recipe.protocol)) if fitted.task == "rul" else fitted
+
+    if recipe.limits is None or len(trials) == 1:  # with nothing to choose from, the budget gate measures
+        best = choose(trials)
+        return Learnt(ticks, division, training, trials, best, shipped(best))
+    costed = with_costs(trials, shipped, recipe.limits, recipe.protocol, history.waves)
+    best = choose([t for t, _ in costed])
+    return Learnt(ticks, division, training, [t for t, _ in costed], best, next(f for t, f in costed if t is best))
 
 
 def _margins(winner: Fitted, scores: np.ndarray, training: Training, protocol: Protocol) -> Margins:
