@@ -10,11 +10,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pmx.reads import Reads
+from pmx.reads import Reads, times
 from pmx.registry import CHALLENGER, CHAMPION, Registry, Version, interval
 from pmx.tracking import Tracker
 
-WIDTH = 120
+WIDTH, SEPARATOR = 120, " · "
 COLUMNS = {
     "test/event_recall": "caught",
     "test/false_alarms_per_asset_month": "false/month",
@@ -146,15 +146,27 @@ def table(rows: list[dict[str, Any]], versions: Mapping[str, list[Version]], rea
     """
     shown = {m: title for m, title in COLUMNS.items() if any(m in row["metrics"] for row in rows)}
     digests = list(dict.fromkeys(row["data_digest"] for row in rows if row["data_digest"]))
-    lines = [["run", "began", "version", "name", *shown.values(), "gates", "data"]]
+    fleets = {row["name"].partition(SEPARATOR)[0] for row in rows if SEPARATOR in row["name"]}
+    fleet = fleets.pop() if len(fleets) == 1 else ""  # said once, in the head: every line has better use for its room
+    lines = [["run", "began", "version", fleet or "name", *shown.values(), "gates", "data"]]
     for row in rows:
-        version = next((v.said.replace("champion", "champ.").replace("challenger", "chall.") for v in versions.get(row["run_id"], ())), "–")
+        version = next((f"v{v.number}{f' {v.alias[:5]}.' if v.alias else ''}" for v in versions.get(row["run_id"], ())), "–")
         failed = [name for name, passed in row["gates"].items() if not passed]
         gates = f"✗ {', '.join(failed)}" if failed else "✓" if row["gates"] else row["status"]
         gates += " (leakage accepted)" if row["leakage_accepted"] else ""
         began = datetime.fromtimestamp(row["began"]).strftime("%m-%d %H:%M")
         data = chr(ord("a") + digests.index(row["data_digest"]) % 26) if row["data_digest"] else "–"
-        lines.append([row["run_id"][:8], began, version, row["name"], *(_short(row["metrics"], m) for m in shown), gates, data])
+        lines.append(
+            [
+                row["run_id"][:8],
+                began,
+                version,
+                row["name"].removeprefix(f"{fleet}{SEPARATOR}"),
+                *(_short(row["metrics"], m) for m in shown),
+                gates,
+                data,
+            ]
+        )
     if len(digests) < 2:
         lines = [line[:-1] for line in lines]
     width = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -166,7 +178,7 @@ def table(rows: list[dict[str, Any]], versions: Mapping[str, list[Version]], rea
     text += [f"Leakage accepted in {row['run_id'][:8]}: {row['leakage_accepted']}" for row in rows if row["leakage_accepted"]]
     for i, digest in enumerate(digests):
         letter = f"{chr(ord('a') + i % 26)}: " if len(digests) > 1 else ""
-        text.append(f"{letter}data {digest[:12]}, test part read {reads.count(digest)} times in this store")
+        text.append(f"{letter}data {digest[:12]}, test part read {times(reads.count(digest))} in this store")
     if len(digests) > 1:
         text.append("Figures of different data are not comparable")
     return "\n".join(text)

@@ -63,8 +63,7 @@ class Reads:
     def said(self, digest: str, run: str) -> str:
         """The count as a sentence, of all runs and of this one."""
         every, own = self.count(digest), self.count(digest, run)
-        times = "once" if every == 1 else f"{every} times"
-        return f"The test part of this data set has been read {times} in this store, {own} of them by this run."
+        return f"The test part of this data set has been read {times(every)} in this store, {own} of them by this run."
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
@@ -79,3 +78,8 @@ class Reads:
             database.execute("COMMIT")
         finally:
             database.close()
+
+
+def times(count: int) -> str:
+    """`once`, or `7 times`."""
+    return "once" if count == 1 else f"{count} times"

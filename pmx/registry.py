@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from mlflow.entities import Run
@@ -16,6 +16,7 @@ from mlflow.exceptions import MlflowException
 
 from pmx.contract import GateError, UsageError
 from pmx.markdown import grid
+from pmx.reads import times
 from pmx.tracking import Tracker, alone, cut
 
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -165,8 +166,8 @@ class Registry:
     def versions(self) -> dict[str, list[Version]]:
         """Run id -> the versions that came from it."""
         found: dict[str, list[Version]] = {}
-        for made in self.client.search_model_versions(max_results=1000):
-            found.setdefault(str(made.run_id), []).append(self._version(made))
+        for version in self._all():
+            found.setdefault(version.run_id, []).append(version)
         return found
 
     def find(self, word: str, model: str = "") -> tuple[str, str]:
@@ -233,8 +234,14 @@ class Registry:
         return Version(made.name, str(made.version), str(made.run_id), alias, dict(made.tags or {}))
 
     def _there(self, model: str) -> str:
-        found = [self._version(v) for v in self.client.search_model_versions(f"name = '{model}'")]
-        return f"there are {', '.join(v.said for v in sorted(found, key=lambda v: int(v.number)))}" if found else "it has no version"
+        found = sorted((v for v in self._all() if v.model == model), key=lambda v: int(v.number))
+        return f"there are {', '.join(v.said for v in found)}" if found else "it has no version"
+
+    def _all(self) -> list[Version]:
+        """Every version; MLflow lists them without their aliases, which their model knows."""
+        aliased = {(m.name, str(n)): a for m in self.client.search_registered_models(max_results=1000) for a, n in m.aliases.items()}
+        made = [self._version(v) for v in self.client.search_model_versions(max_results=1000)]
+        return [replace(v, alias=aliased.get((v.model, v.number), "")) for v in made]
 
 
 def model_name(text: str) -> str:
@@ -269,7 +276,7 @@ def _about(run: Run) -> str:
     gates = "  ".join(f"{k.removeprefix('pmx.gate.')} {'✓' if v == 'pass' else '✗'}" for k, v in tags.items() if k.startswith("pmx.gate."))
     doubts = {"Leakage accepted": tags.get("pmx.leakage_accepted"), "Doubt": tags.get("pmx.doubt")}
     lines += [f"**{what}**: {why}" for what, why in doubts.items() if why]
-    reads = f"; its test part had been read {tags['pmx.data_reads']} times in this store by then" if "pmx.data_reads" in tags else ""
+    reads = f"; its test part had been read {times(int(tags['pmx.data_reads']))} in this store by then" if "pmx.data_reads" in tags else ""
     lines += [f"Gates: {gates}", f"Data `{tags.get('pmx.data_digest', '')[:16]}`{reads}", f"Again: `{tags.get('pmx.command', '')}`"]
     return "\n\n".join([f"**{run.info.run_name}**", *lines])
 

@@ -312,7 +312,8 @@ def test_compare_lists_runs_side_by_side(accepted: Said, refused: Said, store: T
     said = call("compare", accepted.answer["run_id"], refused.answer["run_id"], "--json")
     good, bad = said.answer["runs"]
     assert said.code == 0 and (good["status"], bad["status"]) == ("FINISHED", "FAILED") and bad["refused_by"] and bad["comparable"]
-    assert accepted.answer["title"] in said.out and "✗ look-ahead" in said.out
+    fleet, number = accepted.answer["title"].split(" · ", 1)
+    assert fleet in said.out and number in said.out and "✗ look-ahead" in said.out
     assert call("compare", "nosuchrun").code == 2
     assert call("compare", "--store", "elsewhere").code == 2
 
@@ -345,7 +346,7 @@ def test_engines_of_a_subset_never_seen(place: Path, accepted: Said) -> None:
 
 def test_help_and_version() -> None:
     assert call().code == 0 and "COMMAND" in call().out
-    for words in ([], ["run"], ["sweep"], ["data"], ["verify"], ["compare"], ["ui"], ["version"]):
+    for words in ([], ["run"], ["sweep"], ["data"], ["verify"], ["compare"], ["promote"], ["ui"], ["version"]):
         said = call(*words, "--help")
         assert said.code == 0 and "usage: pmx" in said.out and said.err == ""
     assert "key=value" in call("run", "--help").out and "--cfg job" in call("run", "--help").out
