@@ -103,7 +103,7 @@ def pair(tracker: Tracker, found: Sequence[tuple[str, str]], folder: Path | None
     plots = []
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, figure in (("difference", forest(differences, unit)), ("assets", scatter(one, other, differences))):
+        for name, figure in (("difference", forest(differences, unit)), ("assets", scatter(one, other, differences, unit))):
             plots.append(folder / f"{run_a[:8]}-{run_b[:8]}-{name}.png")
             figure.savefig(plots[-1], dpi=130)
         print("Plots " + "  ".join(map(str, plots)))

@@ -45,7 +45,7 @@ def job(cfg: DictConfig, folder: Path, name: str, quiet: bool, accept: str = "",
     report_killed(tracker.mark_killed())
     words = [w.partition("=")[0] + "=***" if SECRET.search(w.partition("=")[0]) else w for w in HydraConfig.get().overrides.task]
     flag = ["--accept-leakage", shlex.quote(accept)] if accept else []
-    command, revision = " ".join(["pmx run", name, *words, *flag]), _revision()
+    command, revision = " ".join(["pmx run", name, *map(shlex.quote, words), *flag]), _revision()
     plain: dict[str, Any] = cast(Any, OmegaConf.to_container(cfg, resolve=True, enum_to_str=True))
     run_id = tracker.start(cfg.name, plain, revision=revision, seeds={"run": cfg.seed}, tags={"pmx.command": command})
     provenance = {"run_id": run_id, "git_revision": revision, "experiment": cfg.name, "seed": cfg.seed, "versions": _versions()}

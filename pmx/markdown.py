@@ -9,15 +9,17 @@ GAP = "   "  # between the columns of a text table
 
 
 def grid(cells: Sequence[Sequence[str]]) -> str:
-    """Rows of cells as a table, the first as its head.
+    """Rows of cells as a table, the first as its head. MLflow sets the columns of a table without room between them, so that they bring
+    their own.
 
     Example:
         >>> print(grid([["", "RMSE"], ["winner", "42 | 43"]]))
-        |   | RMSE |
+        |   | &nbsp; RMSE |
         | --- | --- |
-        | winner | 42 \\\\| 43 |
+        | winner | &nbsp; 42 \\| 43 |
     """
-    lines = ["| " + " | ".join(cell.replace("|", "\\|") or " " for cell in row) + " |" for row in cells]
+    shown = [[cell.replace("|", "\\|") for cell in row] for row in cells]
+    lines = ["| " + " | ".join([row[0] or " ", *(f"&nbsp; {cell}" for cell in row[1:])]) + " |" for row in shown]
     return "\n".join([lines[0], "| " + " | ".join(["---"] * len(cells[0])) + " |", *lines[1:]])
 
 
@@ -28,9 +30,9 @@ def from_text(text: str) -> str:
         >>> print(from_text("Hours\\n         RMSE   n\\nwinner   42     7\\nNote."))
         Hours
         <BLANKLINE>
-        |   | RMSE | n |
+        |   | &nbsp; RMSE | &nbsp; n |
         | --- | --- | --- |
-        | winner | 42 | 7 |
+        | winner | &nbsp; 42 | &nbsp; 7 |
         <BLANKLINE>
         Note.
     """

@@ -112,7 +112,7 @@ class Registry:
         run, name = self.client.get_run(run_id), model_name(name)
         if run.info.status != "FINISHED" or not self.client.list_artifacts(run_id, "bundle"):
             raise UsageError(f"run {run_id} is {run.info.status} or has no bundle: only the bundle of a finished run can be registered")
-        kept = ("pmx.leakage_accepted", "pmx.doubt", "pmx.data_digest", "pmx.test_reads", "pmx.data_reads", "pmx.command", "pmx.winner")
+        kept = ("pmx.leakage_accepted", "pmx.doubt", "pmx.data_digest", "pmx.test_reads", "pmx.data_reads", "pmx.winner")
         tags = {"pmx.core_digest": core_digest} | {k: v for k, v in run.data.tags.items() if k in kept or k.startswith("pmx.gate.")}
         with alone(self.tracker.folder / "mlflow.lock"):  # two runs that end together: only one finds no champion
             try:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 # MLflow reads these when it is imported: nothing is sent to anybody, and no tips are printed between our own lines.
 for _name in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK", "MLFLOW_DISABLE_AGENT_HINT"):
     os.environ.setdefault(_name, "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # nor bars for files of a few kilobytes
 
 import yaml  # noqa: E402  (the environment must be set first)
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag  # noqa: E402

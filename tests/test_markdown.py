@@ -19,4 +19,4 @@ def test_the_cells_of_a_padded_table_are_found_again(cells: list[list[str]], cor
 
 def test_captions_and_notes_stay_outside_and_mark_nothing() -> None:
     text = "RMSE *capped*\n          n\nwinner    7\nLeakage accepted: a_b < c"
-    assert from_text(text) == "RMSE \\*capped\\*\n\n|   | n |\n| --- | --- |\n| winner | 7 |\n\nLeakage accepted: a\\_b \\< c"
+    assert from_text(text) == "RMSE \\*capped\\*\n\n|   | &nbsp; n |\n| --- | --- |\n| winner | &nbsp; 7 |\n\nLeakage accepted: a\\_b \\< c"

@@ -63,7 +63,7 @@ def test_what_is_in_doubt_is_never_champion_by_itself(registry: Registry, bundle
 def test_a_version_s_page_has_numbers_gates_data_reads_and_command(registry: Registry, bundle: Path) -> None:
     registered(registry, bundle)
     text = registry.client.get_model_version("demo", "1").description
-    for part in ("| rmse_last_capped | 10 [9, 11] |", "parity ✓", DIGEST[:16], "read 3 times", "`pmx run demo`"):
+    for part in ("| rmse_last_capped | &nbsp; 10 [9, 11] |", "parity ✓", DIGEST[:16], "read 3 times", "`pmx run demo`"):
         assert part in text
     assert "pmx promote 'demo'" in registry.client.get_registered_model("demo").description
     assert tags(registry, "1")["pmx.gate.parity"] == "pass" and tags(registry, "1")["pmx.core_digest"] == "core-1"

@@ -76,13 +76,20 @@ def label(measure: str, unit: str = "") -> str:
 
 
 def versus_table(found: Sequence[Difference], unit: str) -> str:
-    """A line for each measure: both values, B less A with its 95 % interval, and in words what that shows."""
+    """A line for each measure: both values, B less A with its 95 % interval, and in words what that shows; below, what is the same in both."""
     lines = [["", "A", "B", "B − A [95 %]", "assets", ""]]
-    for d in found:
+    found = [d for d in found if not np.isnan(d.a) or not np.isnan(d.b)]
+    same = [d for d in found if d.difference == (0.0, 0.0, 0.0)]
+    for d in (d for d in found if d not in same):
         words = d.words("B", "A") + (" (higher is better)" if d.higher else "") if d.n > 1 else "too few assets to tell"
         lines.append([label(d.measure, unit), _number(d.b), _number(d.a), _gap(d), str(d.n), words])
     width = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, line, width)).rstrip() for line in lines)
+    text = ["  ".join(map(str.ljust, line, width)).rstrip() for line in lines] if len(lines) > 1 else []
+    if same:
+        text.append(f"The same in both on every asset: {'; '.join(f'{label(d.measure, unit)} {_number(d.a)}' for d in same)}")
+    if len(lines) > 2:
+        text.append("One in twenty measures shows a difference by chance; those of one kind go together")
+    return "\n".join(text)
 
 
 def summary(found: Sequence[Difference], unit: str, b: str, a: str) -> str:
@@ -94,7 +101,7 @@ def summary(found: Sequence[Difference], unit: str, b: str, a: str) -> str:
 
 def forest(found: Sequence[Difference], unit: str) -> Figure:
     """Every difference with its interval, a line each on a scale of its own around 0; to the right B is better."""
-    shown = [d for d in found if np.isfinite(d.difference).all()][:MOST]
+    shown = [d for d in found if np.isfinite(d.difference).all() and any(d.difference)][:MOST]  # what is the same needs no line
     figure = Figure(figsize=(8.5, 1.2 + 0.42 * max(len(shown), 1)), layout="constrained")
     axes = figure.subplots()
     axes.axvline(0, color=INK, linewidth=0.8)
@@ -113,9 +120,9 @@ def forest(found: Sequence[Difference], unit: str) -> Figure:
     return figure
 
 
-def scatter(a: Mapping[str, Any], b: Mapping[str, Any], found: Sequence[Difference], row: str = "winner") -> Figure:
+def scatter(a: Mapping[str, Any], b: Mapping[str, Any], found: Sequence[Difference], unit: str, row: str = "winner") -> Figure:
     """The main measure of each asset: B over A, a dot per asset; on the line both are the same."""
-    d, unit = found[0], str(a["life_unit"])
+    d = found[0]
     sides = [Parts.from_json(one["rows"][row]) for one in (a, b)]
     values = []
     for parts in sides:
@@ -131,7 +138,7 @@ def scatter(a: Mapping[str, Any], b: Mapping[str, Any], found: Sequence[Differen
     axes.plot(ends, ends, color=INK, linewidth=0.8)
     axes.plot(x, y, "o", color=ACCENT, markersize=4, alpha=0.6)
     better = "above" if d.higher else "below"
-    axes.set(xlabel="A", ylabel="B", title=f"{label(d.measure, unit)} per asset; {better} the line B is better", aspect="equal")
+    axes.set(xlabel="A", ylabel="B", title=f"{label(d.measure, unit)}, of each asset\n{better} the line B is better", aspect="equal")
     axes.title.set_fontsize(10)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)

@@ -48,7 +48,9 @@ def test_the_table_and_the_sentence_say_who_is_better_in_which_unit() -> None:
     assert text.splitlines()[0].split("  ")[0] == "" and "B − A [95 %]" in text
     line = next(x for x in text.splitlines() if x.startswith("RMSE, hours, last reading, capped"))
     assert line.endswith("8       B better") and "−" in line
-    assert "event recall" in text and "no difference shown (higher is better)" in text
+    assert "The same in both on every asset: event recall 0.875; " in text and "One in twenty" in text
+    alone = versus_table(versus(kept(3.0), kept(3.0)), "hours")
+    assert alone.startswith("The same in both on every asset: RMSE") and len(alone.splitlines()) == 1
     said = summary(found, "hours", "this run", "champion v1")
     assert said.startswith("RMSE, hours, last reading, capped: 3.1") and said.endswith("on the same 8 assets: this run better")
 
@@ -77,7 +79,7 @@ def test_the_picture_points_right_where_b_is_better() -> None:
     (axes,) = forest(found, "hours").axes
     dots = [line.get_xdata()[0] for line in axes.lines if len(line.get_xdata()) == 1]
     assert dots[0] > 0 and len(dots) == len(axes.get_yticklabels())
-    (square,) = scatter(kept(9.0), kept(3.0), found).axes
+    (square,) = scatter(kept(9.0), kept(3.0), found, "hours").axes
     x, y = square.lines[1].get_data()
     assert len(x) == len(NAMES) and (np.asarray(y) < np.asarray(x)).all() and "below the line B is better" in square.get_title()
 
