@@ -38,6 +38,7 @@ def job(cfg: DictConfig, folder: Path, name: str, quiet: bool, accept: str = "",
     from pmx.feature.cache import TableCache
     from pmx.pipeline import Plan, run  # after the checks: a typo should not wait for heavy imports
     from pmx.progress import Progress
+    from pmx.reads import Reads
     from pmx.registry import Registry
     from pmx.tracking import SECRET, Tracker
 
@@ -52,6 +53,7 @@ def job(cfg: DictConfig, folder: Path, name: str, quiet: bool, accept: str = "",
     objects = (parts.source, parts.window, parts.feature, parts.model, parts.alarm, parts.evaluate)
     plan = Plan(cfg.name, *objects, dict(cfg.device), folder, str(cfg.on_error), str(cfg.fit_scope), cfg.seed, provenance)
     plan = replace(plan, accept_leakage=accept, tables=TableCache(_local(cfg.out) / "tables", fresh=fresh))
+    plan = replace(plan, meet=Reads(tracker.folder).noting(run_id, provenance))
     try:
         with Progress(quiet) as progress, _threads(cfg.threads):
             result = run(plan, progress)
@@ -233,7 +235,7 @@ def _description(result: Result, command: str, others: Beside) -> str:
     )
     first, *rest = [from_text(t) for t in [*reversed(result.tables), check_table(_leakage(result))]]
     again = f"Again: `{command}`\n\nBundle core digest `{result.core}`"
-    return "\n\n".join([" ".join(v for v in verdict if v), first, gates, again, *rest])
+    return "\n\n".join([" ".join(v if v.endswith((".", "*")) else f"{v}." for v in verdict if v), first, gates, again, *rest])
 
 
 def _ending(result: Result, registered: str, experiment: str, link: str) -> None:
