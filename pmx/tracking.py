@@ -7,7 +7,6 @@ the versions that runs become, are all that imports MLflow.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import math
@@ -16,8 +15,7 @@ import re
 import socket
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +32,7 @@ from mlflow.exceptions import MlflowException  # noqa: E402
 from mlflow.tracking import MlflowClient  # noqa: E402
 
 from pmx.contract import UsageError  # noqa: E402
+from pmx.key import taken  # noqa: E402
 from pmx.process import gone, process_started  # noqa: E402
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
 # Alembic would tell each of its 60 migrations where the application has set the root logger to INFO (Hydra does).
 logging.getLogger("alembic").setLevel(logging.WARNING)
 
-MAX_PARAM, MAX_TAG, MAX_DATASET_DIGEST, MAX_KEY = 6000, 8000, 36, 250  # characters that MLflow's SQL store takes
+MAX_PARAM, MAX_TAG, MAX_DATASET_DIGEST = 6000, 8000, 36  # characters that MLflow's SQL store takes
 SECRET = re.compile(r"passw(or)?d|secret|token|credential|api_?key|private_?key", re.IGNORECASE)
 PARENTS = ("run", "sweep")  # kinds that stand at the top, with children below them
 GROUPS = ("test", "vs_champion", "validation", "test_no_age", "crossfit", "reads")  # baselines and gates follow
@@ -324,26 +323,6 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = json.dumps(value, default=str) if isinstance(value, list | tuple | Mapping) else value
     return flat
-
-
-def taken(names: Iterable[str]) -> dict[str, str]:
-    """Each name -> the name that MLflow takes for it, all of them different: whoever named a fault or a channel thought of people.
-
-    MLflow refuses most signs, and names that are no clean path. Where two names would become one, those that had to change get
-    six digits of their digest.
-    """
-    clean = {name: _clean(name) for name in names}
-    count = Counter(clean.values())
-    return {
-        name: new if new == name or count[new] == 1 else f"{new[: MAX_KEY - 7]}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
-        for name, new in clean.items()
-    }
-
-
-def _clean(name: str) -> str:
-    parts = re.sub(r"[^\w./ -]", "_", name).split("/")
-    path = "/".join("_" * max(len(part), 1) if part.strip(".") == "" else part for part in parts)
-    return path if len(path) <= MAX_KEY else f"{path[: MAX_KEY - 7]}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
 @contextmanager

@@ -14,14 +14,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from pmx import page
 from pmx.contract import UsageError
 from pmx.process import process_started
 from pmx.registry import Registry
-from pmx.tracking import MAX_KEY, Tracker, flatten, taken
+from pmx.tracking import Tracker, flatten
 from tests.store import DIGEST, finished, outcome
 
 
@@ -149,27 +147,6 @@ def test_long_and_many_parameters_are_taken(tracker: Tracker) -> None:
     run = tracker.start("large", {"long": "x" * 9000, "many": {f"p{i}": i for i in range(250)}})
     params = tracker.client.get_run(run).data.params
     assert len(params) == 251 and params["long"].endswith("x …") and len(params["long"]) == 6000
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.lists(st.text(max_size=20) | st.text("ab/", min_size=240, max_size=260), unique=True, max_size=8))
-def test_every_name_is_taken_and_stays_apart_from_the_others(names: list[str]) -> None:
-    from mlflow.utils.validation import _validate_metric_name
-
-    found = taken(names)
-    assert list(found) == names and len(set(found.values())) == len(names)
-    for name in found.values():
-        _validate_metric_name(name)
-        assert 0 < len(name) <= MAX_KEY
-
-
-def test_a_name_that_mlflow_takes_stays_and_one_that_it_refuses_is_near() -> None:
-    assert taken(["test/rmse_last_capped", "test/outer race @6:00 (0.5\u2033)/detection_rate"]) == {
-        "test/rmse_last_capped": "test/rmse_last_capped",
-        "test/outer race @6:00 (0.5\u2033)/detection_rate": "test/outer race _6_00 _0.5__/detection_rate",
-    }
-    both = taken(["a?", "a!", "a_"])
-    assert both["a_"] == "a_" and both["a?"].startswith("a_-") and len(set(both.values())) == 3
 
 
 def test_names_of_faults_and_channels_end_in_no_traceback(tracker: Tracker) -> None:
