@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from pmx.contest import Beside
     from pmx.contract import PmxError
     from pmx.gate.result import Gate
     from pmx.pipeline import Plan, Result
@@ -37,19 +38,22 @@ def job(cfg: DictConfig, folder: Path, name: str, quiet: bool, accept: str = "",
     from pmx.feature.cache import TableCache
     from pmx.pipeline import Plan, run  # after the checks: a typo should not wait for heavy imports
     from pmx.progress import Progress
+    from pmx.reads import Reads
+    from pmx.registry import Registry
     from pmx.tracking import SECRET, Tracker
 
     tracker = Tracker(_local(cfg.tracking.store), cfg.tracking.experiment)
     report_killed(tracker.mark_killed())
     words = [w.partition("=")[0] + "=***" if SECRET.search(w.partition("=")[0]) else w for w in HydraConfig.get().overrides.task]
     flag = ["--accept-leakage", shlex.quote(accept)] if accept else []
-    command, revision = " ".join(["pmx run", name, *words, *flag]), _revision()
+    command, revision = " ".join(["pmx run", name, *map(shlex.quote, words), *flag]), _revision()
     plain: dict[str, Any] = cast(Any, OmegaConf.to_container(cfg, resolve=True, enum_to_str=True))
     run_id = tracker.start(cfg.name, plain, revision=revision, seeds={"run": cfg.seed}, tags={"pmx.command": command})
     provenance = {"run_id": run_id, "git_revision": revision, "experiment": cfg.name, "seed": cfg.seed, "versions": _versions()}
     objects = (parts.source, parts.window, parts.feature, parts.model, parts.alarm, parts.evaluate)
     plan = Plan(cfg.name, *objects, dict(cfg.device), folder, str(cfg.on_error), str(cfg.fit_scope), cfg.seed, provenance)
     plan = replace(plan, accept_leakage=accept, tables=TableCache(_local(cfg.out) / "tables", fresh=fresh))
+    plan = replace(plan, meet=Reads(tracker.folder).noting(run_id, provenance))
     try:
         with Progress(quiet) as progress, _threads(cfg.threads):
             result = run(plan, progress)
@@ -66,15 +70,17 @@ def job(cfg: DictConfig, folder: Path, name: str, quiet: bool, accept: str = "",
         raise
     model, version, told = _model_name(cfg.name, result), "", ""
     if cfg.tracking.register:
-        version, champion = tracker.register(run_id, model, result.core)
-        told = f", registered as {model} v{version} ({'champion' if champion == version else f'champion stays v{champion}'})"
+        registered = Registry(tracker).register(run_id, model, result.core)
+        version, told = registered.version.number, f", {registered.told}"
     _ending(result, told, cfg.name, tracker.links(run_id))
     return summary | {"seconds": round(time.perf_counter() - begin, 1), "version": version}
 
 
 def _record(tracker: Tracker, run_id: str, plan: Plan, result: Result, plain: dict[str, Any], command: str) -> Outcome:
     """Data, candidates and tables to MLflow and to the screen."""
+    from pmx.contest import beside
     from pmx.evaluate.alarm import alarm_list, write_alarms
+    from pmx.evaluate.versus import evaluation
     from pmx.gate.leakage import write_checks
     from pmx.pack.budget import Limits
     from pmx.review.gather import gather
@@ -92,9 +98,12 @@ def _record(tracker: Tracker, run_id: str, plan: Plan, result: Result, plain: di
     write_checks(plan.folder / "leakage.csv", _leakage(result))
     report = plan.folder / "report.html"
     write_page(report, gather(plan, result, alarms, command))
-    outcome = _outcome(result, plan, command)
+    kept = evaluation(result.rows, result.truth, plan.protocol, result.history.contract, result.history.digest)
+    others = beside(tracker, run_id, _model_name(plan.name, result), kept)
+    outcome = _outcome(result, plan, command, others)
     longest = sorted(alarms, key=lambda a: -a.length)
     _show(result, [a.line() for a in longest])
+    print("\n".join(said for said in (others.versus, others.reads) if said))
     print(f"Report {_short(report)}")
     return outcome
 
@@ -174,11 +183,11 @@ def _refusal(result: Result, summary: dict[str, Any]) -> PmxError:
     return refusal
 
 
-def _outcome(result: Result, plan: Plan, command: str) -> Outcome:
+def _outcome(result: Result, plan: Plan, command: str, others: Beside) -> Outcome:
     import numpy as np
 
     from pmx.evaluate import plot
-    from pmx.gate.leakage import check_table
+    from pmx.evaluate.report import no_better
     from pmx.select.cost import points_of
     from pmx.tracking import Outcome
 
@@ -194,13 +203,6 @@ def _outcome(result: Result, plan: Plan, command: str) -> Outcome:
         number = f"caught {m['test/event_recall']:.0%} of {m['test/n_failures']:.0f}" if m["test/n_failures"] else "no failure to catch"
     leak = _leakage(result)
     title = f"{result.history.name} · {result.winner.name} · {number}" + (" · leakage accepted" if leak.accepted else "")
-    gates = "\n".join(
-        f"- {'✓' if g.passed else '✗'} **{g.name}**: {g.detail}" + (f" — culprit {g.culprit}" if g.culprit else "") for g in result.gates
-    )
-    tables = "\n\n".join(f"```\n{t}\n```" for t in [*result.tables, check_table(leak)])
-    verdict = "All gates passed." if result.refused is None else "Refused: nothing was registered."
-    reads = f"Test part met {len(result.rows)} times, once per row."
-    description = f"{verdict} {reads}\n\n{tables}\n\n{gates}\n\nAgain: `{command}`\n\nBundle core digest `{result.core}`"
     limit = next(t.policy.raise_at for t in result.trials if t.name == result.winner.name)
     figures = {"trajectories": plot.trajectories(result.played, result.truth, plan.protocol, limit)}
     if name == "rul":
@@ -211,11 +213,11 @@ def _outcome(result: Result, plan: Plan, command: str) -> Outcome:
     quarantine = plan.folder / "quarantine.parquet"
     return Outcome(
         title,
-        description,
+        _description(result, command, others),
         winner=result.winner.name,
         core_digest=result.core,
         test_reads=len(result.rows),
-        metrics=m | {f"gate/{g.name}/{k}": v for g in result.gates for k, v in g.figures.items()},
+        metrics=m | {f"gate/{g.name}/{k}": v for g in result.gates for k, v in g.figures.items()} | dict(others.metrics),
         gates={g.name: g.passed for g in result.gates},
         figures=figures,
         files=(
@@ -226,7 +228,31 @@ def _outcome(result: Result, plan: Plan, command: str) -> Outcome:
         ),
         bundle=None if result.refused else result.bundle,
         accepted=leak.accepted,
+        doubt=no_better(result.rows).partition(":")[0],
+        data_reads=int(others.metrics["reads/this_data"]),
+        evaluation=others.evaluation,
     )
+
+
+def _description(result: Result, command: str, others: Beside) -> str:
+    """What the run's page says, in Markdown; what decides comes first, since the page folds the rest away."""
+    from pmx.evaluate.report import no_better
+    from pmx.gate.leakage import check_table
+    from pmx.markdown import from_text
+
+    refused = result.refused is not None
+    verdict = [
+        "**Refused: nothing was registered.**" if refused else "**All gates passed.**",
+        no_better(result.rows),
+        others.versus,
+        others.reads,
+    ]
+    gates = "\n".join(
+        f"- {'✓' if g.passed else '✗'} **{g.name}**: {g.detail}" + (f" — culprit {g.culprit}" if g.culprit else "") for g in result.gates
+    )
+    first, *rest = [from_text(t) for t in [*reversed(result.tables), check_table(_leakage(result))]]
+    again = f"Again: `{command}`\n\nBundle core digest `{result.core}`"
+    return "\n\n".join([" ".join(v if v.endswith((".", "*")) else f"{v}." for v in verdict if v), first, gates, again, *rest])
 
 
 def _ending(result: Result, registered: str, experiment: str, link: str) -> None:

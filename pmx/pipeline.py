@@ -18,7 +18,7 @@ from pmx.gate.coverage import coverage
 from pmx.gate.leakage import leakage
 from pmx.gate.parity import parity
 from pmx.gate.refit import looked_ahead
-from pmx.pack.budget import measure_budget
+from pmx.pack.budget import Limits, measure_budget
 from pmx.pack.card import card
 from pmx.pack.core import pack
 from pmx.pack.scope import by_asset
@@ -42,7 +42,8 @@ def run(plan: Plan, tell: Tell) -> Result:
     history, protocol = plan.source.load(), plan.protocol
     contract = plan.window.suits(history.contract)
     admitted = admit(history.rows, contract, plan.on_error, plan.folder / "quarantine.parquet").some(history.name)
-    recipe = Recipe(plan.window, plan.features, plan.models, plan.alarm, protocol, each, plan.seed, plan.tables)
+    limits = Limits(**plan.limits)
+    recipe = Recipe(plan.window, plan.features, plan.models, plan.alarm, protocol, each, plan.seed, plan.tables, limits)
     learnt = learn(recipe, admitted.readings, contract, history, tell)
     ticks, training, trials, best, winner = learnt.ticks, learnt.training, learnt.trials, learnt.best, learnt.winner
     core = pack(plan.folder / "bundle", winner, best.policy, protocol, plan.name, history.waves)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from pmx.tracking import Tracker
 
 OWN_FLAGS = ("--json", "--quiet", "--debug", "--fresh", "--help", "-h")
 ACCEPT = "--accept-leakage"
@@ -56,15 +57,28 @@ def _parser() -> argparse.ArgumentParser:
     new.add_argument("--force", action="store_true", help="write anew what is there already")
     verify = command("verify", "check a bundle's digests and its self-test")
     verify.add_argument("bundle", type=Path, metavar="BUNDLE")
-    compare = command("compare", "runs side by side")
-    compare.add_argument("runs", nargs="*", metavar="RUN", help="run ids; none = the latest runs of the experiment")
+    _reviews(command)
+    command("version", "print the version")
+    return parser
+
+
+def _reviews(command: Callable[..., argparse.ArgumentParser]) -> None:
+    compare = command("compare", "runs side by side; two that are named are paired on the same test assets")
+    what = "beginnings of run ids, numbers of versions, champion or challenger; none = the latest runs"
+    compare.add_argument("runs", nargs="*", metavar="RUN", help=what)
+    compare.add_argument("--model", default="", metavar="NAME", help="whose versions, where there are several registered models")
+    compare.add_argument("--output", type=Path, metavar="FOLDER", help="where the plots go (compare, in the store's folder)")
+    promote = command("promote", "make a registered version the champion; a gate that failed refuses it (exit code 8)")
+    promote.add_argument("name", metavar="NAME", help="a registered model, or how its name begins")
+    promote.add_argument("version", nargs="?", default="", metavar="VERSION", help="a number, or challenger, which is meant without a word")
+    promote.add_argument(ACCEPT, action="store_true", help="although findings of leakage were let stand in its run")
+    promote.add_argument("--other-data", action="store_true", help="although it learnt from other data than the champion")
     ui = command("ui", "open the page where runs are reviewed (MLflow)")
     ui.add_argument("--port", type=int, default=5000, help="first port that is tried (5000)")
     for one in (compare, ui):
-        one.add_argument("--experiment", default="demo", help="whose runs (demo)")
+        one.add_argument("--experiment", default="", help="whose runs (those of the newest run's experiment)")
+    for one in (compare, ui, promote):
         one.add_argument("--store", type=Path, default=Path("runs/mlflow"), help="folder of the store (runs/mlflow)")
-    command("version", "print the version")
-    return parser
 
 
 def _runs(command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -110,9 +124,10 @@ def _reason(argv: list[str]) -> tuple[list[str], list[str]]:
 def _guarded(options: argparse.Namespace) -> int:
     from pmx.contract import PmxError
 
-    work = {"run": _run, "sweep": _run, "data": _data, "new": _new, "verify": _verify, "compare": _compare, "ui": _ui, "version": _version}[
-        options.command
-    ]
+    work = {
+        "run": _run, "sweep": _run, "data": _data, "new": _new, "verify": _verify,
+        "compare": _compare, "promote": _promote, "ui": _ui, "version": _version,
+    }[options.command]  # fmt: skip
     try:
         result = work(options)
     except PmxError as error:
@@ -243,26 +258,34 @@ def _verify(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _compare(options: argparse.Namespace) -> dict[str, Any]:
-    from pmx.job import report_killed
-    from pmx.tracking import Tracker, table
+    from pmx.contest import compare
 
-    tracker = Tracker(_store(options.store), options.experiment, new=False)
-    report_killed(tracker.mark_killed())
-    rows = tracker.compare(options.runs or None)
-    print(table(rows) if rows else f"No runs of {options.experiment} yet -> pmx run {options.experiment}")
-    return {"runs": rows}
+    return compare(_reader(options.store, options.experiment), options.runs, options.model, options.output)
+
+
+def _promote(options: argparse.Namespace) -> dict[str, Any]:
+    from pmx.contest import promote
+
+    return promote(_reader(options.store, ""), options.name, options.version, options.accept_leakage, options.other_data)
 
 
 def _ui(options: argparse.Namespace) -> dict[str, Any]:
-    from pmx.job import report_killed
     from pmx.page import ui
-    from pmx.tracking import Tracker
 
-    tracker = Tracker(_store(options.store), options.experiment, new=False)
-    report_killed(tracker.mark_killed())
+    tracker = _reader(options.store, options.experiment)
     print("Starting MLflow, which takes some seconds ...", file=sys.stderr, flush=True)
     ui(tracker, options.port)
     return {}
+
+
+def _reader(folder: Path, experiment: str) -> Tracker:
+    """An existing store, after runs that were killed are marked."""
+    from pmx.job import report_killed
+    from pmx.tracking import Tracker
+
+    tracker = Tracker(_store(folder), experiment, new=False)
+    report_killed(tracker.mark_killed())
+    return tracker
 
 
 def _store(folder: Path) -> Path:

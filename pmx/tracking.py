@@ -1,7 +1,8 @@
-"""Every run in MLflow, for review: an embedded SQLite store, plain artifacts, no pickle. The only module that imports MLflow.
+"""Every run in MLflow, for review: an embedded SQLite store, plain artifacts, no pickle.
 
 It knows nothing of the pipeline: plain values come in, run ids, links and rows go out. A run of `pmx run` is one
-parent, which carries the winner's numbers, with a nested run for each candidate.
+parent, which carries the winner's numbers, with a nested run for each candidate. This module and `registry`, which knows
+the versions that runs become, are all that imports MLflow.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import math
 import os
 import re
 import socket
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 # MLflow reads these when it is imported: nothing is sent to anybody, and no tips are printed between our own lines.
 for _name in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK", "MLFLOW_DISABLE_AGENT_HINT"):
     os.environ.setdefault(_name, "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # nor bars for files of a few kilobytes
 
 import yaml  # noqa: E402  (the environment must be set first)
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag  # noqa: E402
@@ -29,6 +32,7 @@ from mlflow.exceptions import MlflowException  # noqa: E402
 from mlflow.tracking import MlflowClient  # noqa: E402
 
 from pmx.contract import UsageError  # noqa: E402
+from pmx.key import taken  # noqa: E402
 from pmx.process import gone, process_started  # noqa: E402
 
 if TYPE_CHECKING:
@@ -41,8 +45,9 @@ logging.getLogger("alembic").setLevel(logging.WARNING)
 
 MAX_PARAM, MAX_TAG, MAX_DATASET_DIGEST = 6000, 8000, 36  # characters that MLflow's SQL store takes
 SECRET = re.compile(r"passw(or)?d|secret|token|credential|api_?key|private_?key", re.IGNORECASE)
-MAIN_METRICS = ("test/rmse_last_capped", "test/rmse_all_capped", "test/event_recall", "test/false_alarms_per_asset_month")
-ALIAS = "champion"
+PARENTS = ("run", "sweep")  # kinds that stand at the top, with children below them
+GROUPS = ("test", "vs_champion", "validation", "test_no_age", "crossfit", "reads")  # baselines and gates follow
+EVALUATION = "evaluation.json"
 
 
 @dataclass(frozen=True)
@@ -54,13 +59,16 @@ class Outcome:
         description: Markdown: verdict, table, gates, command that reproduces it.
         winner: the winning candidate's name.
         core_digest: identity of the packaged winner.
-        test_reads: how often the test part was met.
+        test_reads: how often this run met the test part.
         metrics: the winner's, named as on the command line; absent, NaN and infinite ones are left out.
         gates: gate name -> passed.
         figures: file name without suffix -> figure, kept as PNG.
         files: further files to keep.
         bundle: the directory to keep as artifact `bundle`.
         accepted: why findings of leakage stand; empty where none had to.
+        doubt: what needs no sensor and does as well; empty where nothing does.
+        data_reads: how often the test part of these data was met by all runs of this store.
+        evaluation: what a paired comparison needs, as plain data; kept as `evaluation.json`.
 
     Example:
         >>> Outcome("demo · ridge · RMSE 11", "Passed.", gates={"parity": True}).tags()["pmx.gate.parity"]
@@ -78,12 +86,16 @@ class Outcome:
     files: tuple[Path, ...] = ()
     bundle: Path | None = None
     accepted: str = ""
+    doubt: str = ""
+    data_reads: int = 0
+    evaluation: Mapping[str, Any] = field(default_factory=dict)
 
     def tags(self) -> dict[str, str]:
         """The tags that the run list can be filtered by."""
         gates = {f"pmx.gate.{name}": "pass" if passed else "fail" for name, passed in self.gates.items()}
-        accepted = {"pmx.leakage_accepted": self.accepted} if self.accepted else {}
-        return gates | {"pmx.winner": self.winner, "pmx.core_digest": self.core_digest, "pmx.test_reads": str(self.test_reads)} | accepted
+        found = {"pmx.winner": self.winner, "pmx.core_digest": self.core_digest, "pmx.test_reads": str(self.test_reads)}
+        may_lack = {"pmx.leakage_accepted": self.accepted, "pmx.doubt": self.doubt, "pmx.data_reads": str(self.data_reads or "")}
+        return gates | found | {k: v for k, v in may_lack.items() if v}
 
 
 class Tracker:
@@ -94,7 +106,7 @@ class Tracker:
 
     Args:
         folder: where the store is.
-        experiment: name of the experiment on MLflow's page.
+        experiment: name of the experiment on MLflow's page; empty = the one of the newest run, for who only reads.
         new: whether it may be created; who only reads must not.
 
     Example:
@@ -114,12 +126,17 @@ class Tracker:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.uri = f"sqlite:///{self.folder / 'mlflow.db'}"
         self.artifacts = (self.folder / "artifacts").as_uri()
-        with _alone(self.folder / "mlflow.lock"):
+        with alone(self.folder / "mlflow.lock"):
             self.client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
             self.experiment_id = self._experiment(experiment, new)
 
     def _experiment(self, name: str, new: bool) -> str:
-        found = self.client.get_experiment_by_name(name)
+        newest = self._search("tags.`pmx.kind` = 'run'", everywhere=True, latest=1) if not name else []
+        if newest:
+            return newest[0].info.experiment_id
+        found = self.client.get_experiment_by_name(name) if name else None
+        if found is None and not name:
+            raise UsageError(f"no run in {self.folder} yet -> pmx run demo makes one")
         if found is None and not new:
             there = sorted(e.name for e in self.client.search_experiments() if e.name != "Default")
             raise UsageError(f"no experiment {name!r} in {self.folder} -> {', '.join(there) or 'pmx run demo makes one'}")
@@ -144,8 +161,9 @@ class Tracker:
         tags: Mapping[str, str] | None = None,
         revision: str = "",
         seeds: Mapping[str, int] | None = None,
+        kind: str = "run",
     ) -> str:
-        """Open the parent run of one `pmx run` and give its id.
+        """Open the parent run of one `pmx run` or `pmx sweep` and give its id.
 
         Args:
             name: what it is called until `finish` knows better.
@@ -154,11 +172,12 @@ class Tracker:
             tags: further tags.
             revision: git revision of the code.
             seeds: what each seed is for -> its value.
+            kind: `run`, or `sweep` for a parent of trials.
         """
         masked = _masked(config)
         process = {"pmx.host": socket.gethostname(), "pmx.pid": str(os.getpid()), "pmx.process_started": process_started(os.getpid())}
-        source = {"mlflow.source.name": "pmx run", "mlflow.source.type": "LOCAL", "mlflow.source.git.commit": revision}
-        run = self._create(name, {**source, **process, "pmx.kind": "run", **(tags or {})})
+        source = {"mlflow.source.name": f"pmx {kind}", "mlflow.source.type": "LOCAL", "mlflow.source.git.commit": revision}
+        run = self._create(name, {**source, **process, "pmx.kind": kind, **(tags or {})})
         self._log(run, params=flatten(masked) | {f"seed.{k}": v for k, v in (seeds or {}).items()})
         self.client.log_text(run, yaml.safe_dump(masked, sort_keys=False, allow_unicode=True), "config.yaml")
         return run
@@ -196,48 +215,29 @@ class Tracker:
         self._log(run_id, tags={"pmx.error": note, "mlflow.note.content": f"**Stopped by an error**\n\n```\n{note}\n```"})
         self._end(run_id, "FAILED")
 
-    def register(self, run_id: str, name: str, core_digest: str) -> tuple[str, str]:
-        """Register the run's bundle as the next version of model `name`; give this version and the one that is `champion` now.
-
-        It becomes champion where there is none, or where it learnt from the same data as the champion and is no worse on
-        validation. A champion of other data stays: nobody has compared the two. With accepted leakage it follows none without, and gives way.
-
-        Raises:
-            UsageError: the run did not finish or kept no bundle: nothing refused is ever registered.
-        """
-        run = self.client.get_run(run_id)
-        if run.info.status != "FINISHED" or not self.client.list_artifacts(run_id, "bundle"):
-            raise UsageError(f"run {run_id} is {run.info.status} or has no bundle: only the bundle of a finished run can be registered")
-        try:
-            self.client.create_registered_model(name)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-        leak = {k: v for k, v in run.data.tags.items() if k == "pmx.leakage_accepted"}
-        made = self.client.create_model_version(
-            name, f"{run.info.artifact_uri}/bundle", run_id, tags={"pmx.core_digest": core_digest, **leak}, description=run.info.run_name
-        )
-        version = str(made.version)  # MLflow's type says str, its SQL store gives int
-        try:
-            champion = self.client.get_model_version_by_alias(name, ALIAS)
-        except MlflowException:
-            champion = None
-        if champion is None or _no_worse(run, self.client.get_run(str(champion.run_id))):
-            self.client.set_registered_model_alias(name, ALIAS, version)
-            return version, version
-        return version, str(champion.version)
-
     def mark_killed(self) -> list[str]:
         """Set runs of this host whose process is gone to KILLED, in all experiments, children too; give their ids."""
-        running = "attributes.status = 'RUNNING' and tags.`pmx.kind` = 'run'"
-        dead = [run.info.run_id for run in self._search(running, everywhere=True) if gone(run.data.tags)]
+        running = "attributes.status = 'RUNNING'"
+        parents = [r for r in self._search(running, everywhere=True) if r.data.tags.get("pmx.kind") in PARENTS]
+        dead = [run.info.run_id for run in parents if gone(run.data.tags)]
         for run_id in dead:
             self._end(run_id, "KILLED")
         return dead
 
     def links(self, run_id: str | None = None) -> str:
-        """Path of the run's page, or of the run list, below the address of `pmx ui`."""
-        return f"/#/experiments/{self.experiment_id}/runs" + (f"/{run_id}" if run_id else "")
+        """Path of the run's page, or of the run list, below the address of `pmx ui`.
+
+        It asks for the side of MLflow that trains models: without a word the page opens as if this were a language model.
+        """
+        return f"/#/experiments/{self.experiment_id}/runs" + (f"/{run_id}" if run_id else "") + "?workflowType=machine_learning"
+
+    def evaluation(self, run_id: str) -> dict[str, Any]:
+        """What a paired comparison needs of a run; empty where it kept none."""
+        if not any(f.path == EVALUATION for f in self.client.list_artifacts(run_id)):
+            return {}
+        with tempfile.TemporaryDirectory() as folder:
+            found = json.loads(Path(self.client.download_artifacts(run_id, EVALUATION, folder)).read_text("utf-8"))
+        return found if isinstance(found, dict) else {}
 
     def compare(self, run_ids: list[str] | None = None, latest: int = 10) -> list[dict[str, Any]]:
         """One row per run, newest first or in the order asked for.
@@ -247,11 +247,11 @@ class Tracker:
             latest: how many of those.
 
         Returns:
-            Rows with `run_id, name, status, winner, metrics, gates, refused_by, leakage_accepted, data_digest, comparable`; a run
-            is comparable when it learnt from the same data as the first row that tells its data.
+            Rows with `run_id, name, status, began, winner, metrics, gates, refused_by, leakage_accepted, doubt, data_digest, comparable`;
+            a run is comparable when it learnt from the same data as the first row that tells its data.
         """
         try:
-            given = [self.client.get_run(self._whole(i)) for i in run_ids or ()]
+            given = [self.client.get_run(self.whole(i)) for i in run_ids or ()]
             runs = given or self._search("tags.`pmx.kind` = 'run'", latest=latest)
         except MlflowException as error:
             raise UsageError(f"cannot compare: {error.message}; `pmx compare` without a run lists the latest ones") from error
@@ -259,7 +259,7 @@ class Tracker:
         reference = next((row["data_digest"] for row in rows if row["data_digest"]), "")
         return [row | {"comparable": row["data_digest"] in ("", reference)} for row in rows]
 
-    def _whole(self, start: str) -> str:
+    def whole(self, start: str) -> str:
         """The id of the one run that begins like this; what is no beginning of any goes to MLflow, which knows how to say so."""
         runs = self._search("tags.`pmx.kind` = 'run'", everywhere=True)
         if len(found := [r.info.run_id for r in runs if r.info.run_id.startswith(start)]) > 1:
@@ -267,7 +267,7 @@ class Tracker:
         return (found or [start])[0]
 
     def _create(self, name: str, tags: Mapping[str, str]) -> str:
-        kept = {k: _cut(v, MAX_TAG) for k, v in tags.items() if v}
+        kept = {k: cut(v, MAX_TAG) for k, v in tags.items() if v}
         return self.client.create_run(self.experiment_id, tags=kept, run_name=name).info.run_id
 
     def _search(self, condition: str, everywhere: bool = False, latest: int = 1000) -> list[Run]:
@@ -285,20 +285,25 @@ class Tracker:
         now = int(time.time() * 1000)
         # MLflow stores NaN as 0 and infinity as 1.8e308, which then sort among real results: leave them out.
         numbers = {k: float(v) for k, v in (metrics or {}).items() if v is not None and math.isfinite(v)}
+        metric, param, tag = taken(numbers), taken(params or ()), taken(tags or ())
         self.client.log_batch(
             run_id,
-            metrics=[Metric(k, v, now, 0) for k, v in numbers.items()],
-            params=[Param(k, _cut(str(v), MAX_PARAM)) for k, v in (params or {}).items()],
-            tags=[RunTag(k, _cut(v, MAX_TAG)) for k, v in (tags or {}).items() if v],
+            metrics=[Metric(metric[k], v, now, 0) for k, v in numbers.items()],
+            params=[Param(param[k], cut(str(v), MAX_PARAM)) for k, v in (params or {}).items()],
+            tags=[RunTag(tag[k], cut(v, MAX_TAG)) for k, v in (tags or {}).items() if v],
         )
 
     def _record(self, run_id: str, outcome: Outcome, note: str, tags: Mapping[str, str]) -> None:
-        self._log(run_id, metrics=outcome.metrics, tags={**outcome.tags(), **tags, "mlflow.note.content": note})
+        self._log(
+            run_id, metrics=dict(sorted(outcome.metrics.items(), key=_group)), tags={**outcome.tags(), **tags, "mlflow.note.content": note}
+        )
         self.client.update_run(run_id, name=outcome.title)
         for name, figure in outcome.figures.items():
             self.client.log_figure(run_id, figure, f"figures/{name}.png")
         for file in outcome.files:
             self.client.log_artifact(run_id, str(file))
+        if outcome.evaluation:
+            self.client.log_text(run_id, json.dumps(outcome.evaluation, ensure_ascii=False), EVALUATION)
         if outcome.bundle is not None:
             self.client.log_artifacts(run_id, str(outcome.bundle), "bundle")
 
@@ -320,24 +325,9 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def table(rows: list[dict[str, Any]], metrics: tuple[str, ...] = MAIN_METRICS) -> str:
-    """The rows of `Tracker.compare` as text; of `metrics`, those that a run has, each with its interval."""
-    shown = [m for m in metrics if any(m in row["metrics"] for row in rows)]
-    lines, accepted = [["run", "name", "status", *shown, "gates", "data"]], []
-    for row in rows:
-        failed, why = [name for name, passed in row["gates"].items() if not passed], row["leakage_accepted"]
-        gates = f"✗ {', '.join(failed)}" if failed else "✓" if row["gates"] else "–"
-        gates += " (leakage accepted)" if why else ""
-        accepted += [f"Leakage accepted in {row['run_id'][:8]}: {why}"] if why else []
-        data = f"{row['data_digest'][:8] or '–'}{'' if row['comparable'] else ' (not comparable)'}"
-        lines.append([row["run_id"][:8], row["name"], row["status"], *(_interval(row["metrics"], m) for m in shown), gates, data])
-    width = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(["  ".join(map(str.ljust, line, width)).rstrip() for line in lines] + accepted)
-
-
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Let one process at a time create the store: two that migrate the same new file spoil it for each other."""
+def alone(path: Path) -> Iterator[None]:
+    """Let one process at a time create the store, or move an alias: two that migrate the same new file spoil it for each other."""
     try:
         import fcntl
     except ImportError:  # no such lock on Windows: there, start parallel runs only once the store exists
@@ -346,18 +336,6 @@ def _alone(path: Path) -> Iterator[None]:
     with open(path, "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-def _no_worse(run: Run, champion: Run) -> bool:
-    own, other = run.data.tags, champion.data.tags
-    if own.get("pmx.data_digest") != other.get("pmx.data_digest"):
-        return False
-    if ("pmx.leakage_accepted" in own) != (leaks := "pmx.leakage_accepted" in other):
-        return leaks  # a result that leaks looks better than it is
-    ours, theirs = run.data.metrics, champion.data.metrics
-    if "validation/rmse_cut_capped" in ours and "validation/rmse_cut_capped" in theirs:
-        return ours["validation/rmse_cut_capped"] <= theirs["validation/rmse_cut_capped"]
-    return ours.get("validation/event_recall", 0.0) >= theirs.get("validation/event_recall", 0.0)
 
 
 def _masked(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -373,7 +351,14 @@ def _masked(config: Mapping[str, Any]) -> dict[str, Any]:
     return {str(key): mask(str(key), value) for key, value in config.items()}
 
 
-def _cut(text: str, limit: int) -> str:
+def _group(metric: tuple[str, Any]) -> int:
+    """Where a metric stands on a run's page: what decides first, the order within a group as it was given."""
+    group = metric[0].partition("/")[0]
+    return GROUPS.index(group) if group in GROUPS else len(GROUPS)
+
+
+def cut(text: str, limit: int) -> str:
+    """The text, or its beginning where it is longer than `limit` characters."""
     return text if len(text) <= limit else f"{text[: limit - 2]} …"
 
 
@@ -383,18 +368,12 @@ def _row(run: Run) -> dict[str, Any]:
         "run_id": run.info.run_id,
         "name": run.info.run_name,
         "status": run.info.status,
+        "began": run.info.start_time / 1000,
         "winner": tags.get("pmx.winner", ""),
         "metrics": dict(run.data.metrics),
         "gates": {k.removeprefix("pmx.gate."): v == "pass" for k, v in tags.items() if k.startswith("pmx.gate.")},
         "refused_by": tags.get("pmx.refused_by", ""),
         "leakage_accepted": tags.get("pmx.leakage_accepted", ""),
+        "doubt": tags.get("pmx.doubt", ""),
         "data_digest": tags.get("pmx.data_digest", ""),
     }
-
-
-def _interval(metrics: Mapping[str, float], name: str) -> str:
-    if name not in metrics:
-        return "–"
-    bounds = [metrics.get(f"{name}_lo"), metrics.get(f"{name}_hi")]
-    low_high = " [" + ", ".join(f"{b:.3g}" for b in bounds if b is not None) + "]" if None not in bounds else ""
-    return f"{metrics[name]:.3g}{low_high}"

@@ -1,6 +1,7 @@
 """What all tests share: one thread each, no telemetry, and the real data where they lie beside the checkout."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -51,3 +52,36 @@ def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder that is the working directory during the test."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def store_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated store: migrating takes seconds, copying it none."""
+    from pmx.tracking import Tracker  # late: MLflow takes seconds, and few tests need it
+
+    folder = tmp_path_factory.mktemp("template")
+    Tracker(folder, "template").close()
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def tracker(store_template: Path, tmp_path: Path):
+    """An open store of its own, in a folder whose name has spaces, with the experiment `pumps`."""
+    from pmx.tracking import Tracker
+
+    folder = tmp_path / "a folder with spaces"
+    folder.mkdir()
+    shutil.copy(store_template, folder / "mlflow.db")
+    made = Tracker(folder, "pumps")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    """A folder with two small files, as a bundle has them."""
+    folder = tmp_path / "a bundle"
+    folder.mkdir()
+    (folder / "model.onnx").write_bytes(b"\x08\x0a")
+    (folder / "spec.json").write_text('{"task": "rul"}')
+    return folder

@@ -18,6 +18,7 @@ import pytest
 import pmx
 from pmx.bundle import Bundle
 from pmx.edge.cli import main as edge
+from pmx.reads import Reads
 from pmx.run import main
 from pmx.source.cmapss import Cmapss
 from pmx.source.synthetic import Synthetic
@@ -133,6 +134,8 @@ def test_the_parent_run_carries_the_winner(accepted: Said, store: Tracker) -> No
     tags, evidence = run.data.tags, Bundle.open(Path(answer["bundle"])).evidence
     assert {k: v for k, v in tags.items() if k.startswith("pmx.gate.")} == {f"pmx.gate.{g}": "pass" for g in answer["gates"]}
     assert tags["pmx.core_digest"] == Bundle.open(Path(answer["bundle"])).core and tags["pmx.test_reads"] == str(evidence["test_reads"])
+    assert evidence["reads"]["by_this_run"] == evidence["test_reads"] and tags["pmx.data_reads"] == str(evidence["reads"]["in_this_store"])
+    assert run.data.metrics["reads/this_data"] == evidence["reads"]["in_this_store"]
     assert tags["pmx.winner"] == answer["winner"] and "pmx.refused_by" not in tags and tags["pmx.data_digest"] == evidence["data"]["digest"]
     assert "source.assets=16" in tags["pmx.command"] and "pmx run demo" in tags["mlflow.note.content"]
     assert run.data.params["source.assets"] == "16" and run.data.params["seed.run"] == "0"
@@ -185,6 +188,8 @@ def test_a_leaky_feature_is_refused_by_name(refused: Said, store: Tracker) -> No
     assert run.info.status == "FAILED" and "centred_mean9" in run.data.tags["pmx.refused_by"]
     assert run.data.tags["pmx.gate.look-ahead"] == "fail" and run.data.metrics["test/rmse_last_capped"] > 0
     assert not store.client.list_artifacts(answer["run_id"], "bundle")
+    assert Reads(store.folder).count(run.data.tags["pmx.data_digest"], answer["run_id"]) == int(run.data.tags["pmx.test_reads"]) > 0
+    assert store.evaluation(answer["run_id"])["rows"]["winner"]["assets"]
 
 
 def test_what_was_refused_opens_nowhere(refused: Said, tmp_path: Path) -> None:
@@ -321,7 +326,8 @@ def test_compare_lists_runs_side_by_side(accepted: Said, refused: Said, store: T
     said = call("compare", accepted.answer["run_id"], refused.answer["run_id"], "--json")
     good, bad = said.answer["runs"]
     assert said.code == 0 and (good["status"], bad["status"]) == ("FINISHED", "FAILED") and bad["refused_by"] and bad["comparable"]
-    assert accepted.answer["title"] in said.out and "✗ look-ahead" in said.out
+    fleet, number = accepted.answer["title"].split(" · ", 1)
+    assert fleet in said.out and number in said.out and "✗ look-ahead" in said.out
     assert call("compare", "nosuchrun").code == 2
     assert call("compare", "--store", "elsewhere").code == 2
 
@@ -354,7 +360,7 @@ def test_engines_of_a_subset_never_seen(place: Path, accepted: Said) -> None:
 
 def test_help_and_version() -> None:
     assert call().code == 0 and "COMMAND" in call().out
-    for words in ([], ["run"], ["sweep"], ["data"], ["verify"], ["compare"], ["ui"], ["version"]):
+    for words in ([], ["run"], ["sweep"], ["data"], ["verify"], ["compare"], ["promote"], ["ui"], ["version"]):
         said = call(*words, "--help")
         assert said.code == 0 and "usage: pmx" in said.out and said.err == ""
     assert "key=value" in call("run", "--help").out and "--cfg job" in call("run", "--help").out

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -14,64 +13,14 @@ import urllib.request
 from dataclasses import replace
 from pathlib import Path
 
-import matplotlib
 import pytest
-from matplotlib.figure import Figure
 
 from pmx import page
 from pmx.contract import UsageError
 from pmx.process import process_started
-from pmx.tracking import Outcome, Tracker, flatten, table
-
-matplotlib.use("agg")
-
-DIGEST = "sha256-" + "ab" * 32
-
-
-@pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated store: migrating takes seconds, copying it none."""
-    folder = tmp_path_factory.mktemp("template")
-    Tracker(folder, "template").close()
-    return folder / "mlflow.db"
-
-
-@pytest.fixture
-def tracker(template: Path, tmp_path: Path):
-    folder = tmp_path / "a folder with spaces"
-    folder.mkdir()
-    shutil.copy(template, folder / "mlflow.db")
-    made = Tracker(folder, "pumps")
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def bundle(tmp_path: Path) -> Path:
-    folder = tmp_path / "a bundle"
-    folder.mkdir()
-    (folder / "model.onnx").write_bytes(b"\x08\x0a")
-    (folder / "spec.json").write_text('{"task": "rul"}')
-    return folder
-
-
-def outcome(rmse: float, bundle: Path | None = None, **gates: bool) -> Outcome:
-    figure = Figure()
-    figure.subplots().plot([0, 1], [1, 0])
-    numbers = {"test/rmse_last_capped": rmse, "test/rmse_last_capped_lo": rmse - 1, "test/rmse_last_capped_hi": rmse + 1, "test/none": None}
-    return Outcome(
-        f"demo · lightgbm · RMSE {rmse}", "Verdict.", "lightgbm", "core-1", 2, {**numbers, "test/nan": float("nan")},
-        gates or {"parity": True}, {"error by true RUL": figure}, (), bundle,
-    )  # fmt: skip
-
-
-def finished(tracker: Tracker, rmse: float, bundle: Path | None = None) -> str:
-    run = tracker.start("starting", {"model": {"lightgbm": {"leaves": 31}}, "seeds": [1, 2]}, revision="abc123", seeds={"split": 7})
-    tracker.data(run, "demo", DIGEST, "synthetic")
-    tracker.log_candidate(run, "lightgbm", {"leaves": 31}, {"validation/rmse": rmse + 1})
-    tracker.log_candidate(run, "mlp", {"width": [8, 8]}, {"validation/rmse": rmse + 2})
-    tracker.finish(run, outcome(rmse, bundle))
-    return run
+from pmx.registry import Registry
+from pmx.tracking import Tracker, flatten
+from tests.store import DIGEST, finished, outcome
 
 
 def status(tracker: Tracker, run: str) -> str:
@@ -120,7 +69,7 @@ def test_a_refused_run_fails_with_its_culprit_and_is_never_registered(tracker: T
     assert refused.data.tags["pmx.gate.look_ahead"] == "fail"
     assert status(tracker, left_open) == "FAILED"
     with pytest.raises(UsageError, match="FAILED"):
-        tracker.register(run, "demo", "core-1")
+        Registry(tracker).register(run, "demo", "core-1")
     assert tracker.client.search_registered_models() == []
 
 
@@ -174,41 +123,10 @@ def test_nothing_is_a_pickle_and_every_file_is_of_a_known_kind(tracker: Tracker,
     assert not [f for f in kept if f.read_bytes()[:1] == b"\x80" or b"pickle" in f.read_bytes()]
 
 
-def test_registering_again_moves_the_champion(tracker: Tracker, bundle: Path) -> None:
-    first, second = finished(tracker, 11.0, bundle), finished(tracker, 10.0, bundle)
-    assert [tracker.register(first, "demo", "core-1"), tracker.register(second, "demo", "core-2")] == [("1", "1"), ("2", "2")]
-    champion = tracker.client.get_model_version_by_alias("demo", "champion")
-    assert (str(champion.version), champion.run_id, champion.tags, champion.status) == ("2", second, {"pmx.core_digest": "core-2"}, "READY")
-    # The source is a plain local address of the very files, blanks encoded.
-    where = Path(urllib.request.url2pathname(champion.source.removeprefix("file://")))
-    assert sorted(f.name for f in where.iterdir()) == ["model.onnx", "spec.json"]
-
-
-@pytest.mark.parametrize(
-    ("validation", "digest", "champion"), [(9.0, DIGEST, "2"), (10.0, DIGEST, "2"), (11.0, DIGEST, "1"), (9.0, "f" * 64, "1")]
-)
-def test_a_champion_yields_to_no_worse_on_the_same_data_alone(
-    tracker: Tracker, bundle: Path, validation: float, digest: str, champion: str
-) -> None:
-    runs = []
-    for value, data in ((10.0, DIGEST), (validation, digest)):
-        runs.append(tracker.start("starting", {}))
-        tracker.data(runs[-1], "demo", data, "synthetic")
-        tracker.finish(runs[-1], replace(outcome(10.0, bundle), metrics={"validation/rmse_cut_capped": value}))
-    assert tracker.register(runs[0], "demo", "core-1") == ("1", "1")
-    assert tracker.register(runs[1], "demo", "core-2") == ("2", champion)
-    assert str(tracker.client.get_model_version_by_alias("demo", "champion").version) == champion
-
-
 def test_who_only_reads_creates_no_experiment(tracker: Tracker) -> None:
     with pytest.raises(UsageError, match="no experiment 'nope'"):
         Tracker(tracker.folder, "nope", new=False)
     assert tracker.client.get_experiment_by_name("nope") is None
-
-
-def test_a_run_without_a_bundle_is_not_registered(tracker: Tracker) -> None:
-    with pytest.raises(UsageError, match="no bundle"):
-        tracker.register(finished(tracker, 10.0), "demo", "core-1")
 
 
 def test_compare_says_which_runs_saw_the_same_data(tracker: Tracker) -> None:
@@ -220,8 +138,6 @@ def test_compare_says_which_runs_saw_the_same_data(tracker: Tracker) -> None:
     assert [(r["winner"], r["comparable"]) for r in rows] == [("lightgbm", True), ("lightgbm", True), ("lightgbm", False)]
     assert rows[2]["gates"] == {"parity": True, "leakage": False}
     assert [r["run_id"] for r in tracker.compare(latest=2)] == [other, runs[1]]  # candidates are no runs of their own
-    text = table(rows).splitlines()
-    assert "10 [9, 11]" in text[1] and "✓" in text[1] and "✗ leakage" in text[3] and "not comparable" in text[3]
     json.dumps(rows)
     with pytest.raises(UsageError, match="cannot compare"):
         tracker.compare(["0" * 32])
@@ -231,6 +147,38 @@ def test_long_and_many_parameters_are_taken(tracker: Tracker) -> None:
     run = tracker.start("large", {"long": "x" * 9000, "many": {f"p{i}": i for i in range(250)}})
     params = tracker.client.get_run(run).data.params
     assert len(params) == 251 and params["long"].endswith("x …") and len(params["long"]) == 6000
+
+
+def test_names_of_faults_and_channels_end_in_no_traceback(tracker: Tracker) -> None:
+    run = tracker.start("odd", {"channels": {"T [°C]": 1, "T (°C)": 2, "../x": 3}})
+    tracker.finish(run, replace(outcome(1.0), metrics={"test/fault #3, ring?/f1": 0.5, "test/fault #3, ring!/f1": 0.25}))
+    data = tracker.client.get_run(run).data
+    assert sorted(data.metrics.values()) == [0.25, 0.5] and sorted(data.params.values()) == ["1", "2", "3"]
+
+
+def test_a_sweep_is_a_parent_of_its_own_kind(tracker: Tracker) -> None:
+    sweep = tracker.start("trees", {}, kind="sweep")
+    assert tracker.client.get_run(sweep).data.tags["pmx.kind"] == "sweep" and tracker.compare() == []
+    killed = tracker.start("dead", {}, kind="sweep", tags={"pmx.process_started": "1"})
+    assert tracker.mark_killed() == [killed] and status(tracker, sweep) == "RUNNING"
+
+
+def test_who_names_no_experiment_reads_that_of_the_newest_run(tracker: Tracker) -> None:
+    with pytest.raises(UsageError, match="no run in"):
+        Tracker(tracker.folder, "", new=False)
+    finished(tracker, 10.0)
+    assert Tracker(tracker.folder, "", new=False).experiment_id == tracker.experiment_id
+
+
+def test_what_a_comparison_needs_is_kept_as_plain_data(tracker: Tracker) -> None:
+    run = tracker.start("kept", {})
+    tracker.finish(
+        run, replace(outcome(1.0), evaluation={"rows": {"winner": {"assets": ["Pumpe Ü"]}}}, data_reads=7, doubt="No better than a clock")
+    )
+    assert tracker.evaluation(run) == {"rows": {"winner": {"assets": ["Pumpe Ü"]}}}
+    assert tracker.evaluation(finished(tracker, 10.0)) == {}
+    tags = tracker.client.get_run(run).data.tags
+    assert (tags["pmx.data_reads"], tags["pmx.doubt"]) == ("7", "No better than a clock")
 
 
 def test_flatten_keeps_lists_whole_and_empty_maps_visible() -> None:
@@ -247,7 +195,7 @@ def test_a_busy_port_gives_the_next_one() -> None:
 
 def test_the_page_answers_shows_the_artifacts_and_ends(tracker: Tracker, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = finished(tracker, 10.0, bundle)
-    tracker.register(run, "demo", "core-1")
+    Registry(tracker).register(run, "demo", "core-1")
     printed: list[str] = []
     answers: list[bytes] = []
     ended: list[subprocess.Popen[bytes]] = []
