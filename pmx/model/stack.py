@@ -70,6 +70,13 @@ class Stack(Model):
         made.weights_ = (weight / weight.sum()).tolist()
         return made
 
+    def made_of(self, members: dict[str, Model], names: list[str]) -> Stack:
+        """A fitted copy of members that were fitted apart, on features of these names; those of no weight may be missing."""
+        made = copy.copy(self)
+        made.parts = {n: members.get(n, part) for n, part in self.parts.items()}
+        made.names_ = list(names)
+        return made
+
     def fit(self, x: Any, y: np.ndarray, asset: np.ndarray) -> None:
         self.names_ = x.names if isinstance(x, Past) else []
         self.parts = {n: copy.deepcopy(m) for n, m in self.parts.items()}

@@ -225,18 +225,47 @@ def choose(trials: list[Trial]) -> Trial:
     return min(trials, key=lambda t: max(t.over.values()))
 
 
+class Refits:
+    """Candidates fitted on the whole training part. Features are fitted once for all; a stack takes the members that are there already."""
+
+    def __init__(self, features: FeatureSet, training: Training, protocol: Protocol, tables: Tables = FeatureSet.table) -> None:
+        self.training, self.protocol = training, protocol
+        self.features = features.fit(training.ticks.filter(pl.Series(training.fits)), training.contract, training.each)
+        self.past = Past.of(tables(self.features, training.ticks), life_of(training.ticks), self.features.names_)
+        self._models: dict[str, Scoped] = {}
+
+    def fit(self, trial: Trial) -> Fitted:
+        """The trial's model on all training ticks that it can learn from."""
+        training, task = self.training, trial.model.task
+        fits, features = self.features.fits(training.ticks, task), self.features
+        if isinstance(trial.model, Stack):
+            used = [n for n, w in zip(trial.model.parts, trial.model.weights_, strict=True) if w]
+            members = {n: self._model(n, trial.model.parts[n], fits).model for n in used}
+            model = Scoped(trial.model.made_of(members, features.names_))
+        else:
+            model = self._model(trial.name, trial.model, fits)
+        if trial.healthy is not None and training.each:  # without a limit, constants of its own are of no use to an asset
+            features = features.only(set(trial.healthy.level) & (set(model.own) or set(trial.healthy.level)))
+            model = replace(model, own={a: m for a, m in model.own.items() if a in features.normalise_.own_})
+        usable = self._usable(trial.model, fits)[0]
+        used_ticks = pl.concat([features.fitted_on_, training.ticks.filter(pl.Series(usable)).select("asset", "tick")]).unique()
+        return Fitted(trial.name, features, model, self.protocol.cap, trial.healthy, odds=trial.odds, used=used_ticks)
+
+    def _usable(self, model: Model, fits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        usable, target = self.training.usable(model.task, self.protocol, model.censored)
+        return usable & fits, target
+
+    def _model(self, name: str, model: Model, fits: np.ndarray) -> Scoped:
+        if name not in self._models:
+            usable, target = self._usable(model, fits)
+            asset, each = self.training.asset[usable], self.training.each
+            self._models[name] = Scoped.fit(model, self.past[usable], target[usable], asset, each)
+        return self._models[name]
+
+
 def refit(trial: Trial, features: FeatureSet, training: Training, protocol: Protocol, tables: Tables = FeatureSet.table) -> Fitted:
     """The trial's model on the whole training part."""
-    usable, target = training.usable(trial.model.task, protocol, trial.model.censored)
-    fitted_features = features.fit(training.ticks.filter(pl.Series(training.fits)), training.contract, training.each)
-    usable = usable & fitted_features.fits(training.ticks, trial.model.task)
-    past = Past.of(tables(fitted_features, training.ticks), life_of(training.ticks), fitted_features.names_)
-    model = Scoped.fit(trial.model, past[usable], target[usable], training.asset[usable], training.each)
-    if trial.healthy is not None and training.each:  # without a limit, constants of its own are of no use to an asset
-        fitted_features = fitted_features.only(set(trial.healthy.level) & (set(model.own) or set(trial.healthy.level)))
-        model = replace(model, own={a: m for a, m in model.own.items() if a in fitted_features.normalise_.own_})
-    used = pl.concat([fitted_features.fitted_on_, training.ticks.filter(pl.Series(usable)).select("asset", "tick")]).unique()
-    return Fitted(trial.name, fitted_features, model, protocol.cap, trial.healthy, odds=trial.odds, used=used)
+    return Refits(features, training, protocol, tables).fit(trial)
 
 
 def refit_without_age(

@@ -19,7 +19,7 @@ from pmx.model import Model
 from pmx.pack.budget import Limits
 from pmx.pack.fitted import Fitted
 from pmx.pack.margin import Margins
-from pmx.select.candidates import Tables, Trial, choose, out_of_fold, refit, try_out
+from pmx.select.candidates import Refits, Tables, Trial, choose, out_of_fold, try_out
 from pmx.select.cost import with_costs
 from pmx.select.stacking import with_stacks
 from pmx.select.training import Training
@@ -87,9 +87,11 @@ def learn(recipe: Recipe, readings: pl.DataFrame, contract: Contract, history: H
     models, scores = with_stacks(recipe.models, scores, training, recipe.protocol)
     trials = [try_out(n, m, scores[n], training, recipe.protocol, recipe.alarm, recipe.seed) for n, m in models.items()]
 
+    refits = Refits(recipe.features, training, recipe.protocol, recipe.tables)
+
     def shipped(trial: Trial) -> Fitted:
         tell(f"fit {trial.name} on all training {history.noun}", 0, 1)
-        fitted = refit(trial, recipe.features, training, recipe.protocol, recipe.tables)
+        fitted = refits.fit(trial)
         fitted = replace(fitted, profile=recipe.limits.profile if recipe.limits else fitted.profile)
         return replace(fitted, margins=_margins(fitted, scores[trial.name], training, recipe.protocol)) if fitted.task == "rul" else fitted
 
