@@ -38,7 +38,11 @@ def test_your_data_in_fifteen_minutes(checkout: Path) -> None:
     drafted, profiled, ran = said[0], said[1], said[2]
     assert "Open questions" in drafted and (checkout / "datasets" / "pumps.yaml").read_text().count("# guessed") > 10
     assert "no remaining life" in profiled and (checkout / "runs" / "profile" / "pumps.html").is_file()
-    assert "Gates: look-ahead ✓  leakage ✓  parity ✓  coverage ✓  budget ✓" in ran and "failures caught" in ran and "Alarms of the test part" in ran
+    assert (
+        "Gates: look-ahead ✓  leakage ✓  parity ✓  coverage ✓  budget ✓" in ran
+        and "failures caught" in ran
+        and "Alarms of the test part" in ran
+    )
     [bundle] = (checkout / "runs" / "pumps").glob("*/bundle")
     assert "raised" in (bundle.parent / "alarms.csv").read_text()
     evidence = json.loads((bundle / "evidence.json").read_text())

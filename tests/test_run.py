@@ -96,7 +96,7 @@ def test_the_last_line_is_one_json_object(accepted: Said) -> None:
     answer = accepted.answer
     assert accepted.code == 0 and {"run_id", "experiment", "winner", "bundle", "metrics", "gates", "seconds"} <= set(answer)
     assert answer["experiment"] == "demo" and answer["winner"] in ("lightgbm", "mlp") and answer["seconds"] > 0
-    assert set(answer["gates"]) == {"look-ahead", "leakage", "parity", "budget"} and all(answer["gates"].values())
+    assert set(answer["gates"]) == {"look-ahead", "leakage", "parity", "coverage", "budget"} and all(answer["gates"].values())
     assert Bundle.open(Path(answer["bundle"])).evidence["run_id"] == answer["run_id"]
     names = [
         "rmse_last_capped",

@@ -38,8 +38,9 @@ def interval_metrics(
     """Coverage, a fraction, and width, in the life unit, of the intervals of the life left; and their parts per asset.
 
     Truth and ends are at most the cap and at least 0; readings whose life is not known are left out. `coverage_last`: share of the
-    assets whose interval at the last reading holds the truth, with Wilson's interval. `coverage_all`, `interval_width`,
-    `interval_width_last`: over all readings, or the last ones, with a bootstrap over assets. `coverage_life_0` to `_3`: where the true
+    assets whose interval at the last reading holds the truth, with Wilson's interval; of an asset that was watched until it failed the
+    last reading is no fair sample, and is left out. `coverage_all`, `interval_width`, `interval_width_last`: over all readings, or
+    the last ones, with a bootstrap over assets; `coverage_near`: where less than the cap is left. `coverage_life_0` to `_3`: where the true
     life left lies in the first to fourth quarter of the cap, seen from the failure; `coverage_regime_<r>`: in each operating regime.
     `rmse_last_filled`, `rmse_all_filled`: error of the point estimates, an abstention scored as `bounds.fill`, so that nobody gains by
     keeping silent; `abstained_last`, `abstained_all` of `prognosis_metrics` say how often that was.
@@ -58,7 +59,8 @@ def interval_metrics(
         regime = np.full(len(at), -1) if bounds.regime is None else bounds.regime[i]
         for name, part in parts.items():
             where = known if "rmse" in name else given
-            where = where & last if "last" in name else where
+            where = where & last if "last" in name else where & (true < protocol.cap) if name == "coverage_near" else where
+            where = where & (true > tick_length) if name == "coverage_last" else where
             kind, _, which = name.removeprefix("coverage_").partition("_")
             where = where & (stretch == int(which)) if kind == "life" else where & (regime == int(which)) if kind == "regime" else where
             value = (told - true) ** 2 if "rmse" in name else high - low if "width" in name else hit
@@ -69,6 +71,6 @@ def interval_metrics(
 
 def _names(bounds: Bounds) -> list[str]:
     regimes = sorted({int(r) for each in bounds.regime or [] for r in np.unique(each) if r >= 0})
-    names = ["coverage_last", "coverage_all", "interval_width_last", "interval_width"]
+    names = ["coverage_last", "coverage_near", "coverage_all", "interval_width_last", "interval_width"]
     names += [] if np.isnan(bounds.fill) else ["rmse_last_filled", "rmse_all_filled"]
     return [*names, *(f"coverage_life_{b}" for b in range(BINS)), *(f"coverage_regime_{r}" for r in regimes)]

@@ -240,7 +240,11 @@ def interval_table(rows: list[Row], contract: Contract, protocol: Protocol) -> s
     if not rows:
         return ""
     edges = [protocol.cap * b / BINS for b in range(BINS + 1)]
-    titles = {"coverage_last": "hold the truth, last reading", "coverage_all": "hold the truth, all readings"}
+    titles = {
+        "coverage_last": "hold the truth, last reading",
+        "coverage_near": f"hold the truth, less than {protocol.cap:g} {unit} left",
+        "coverage_all": "hold the truth, all readings",
+    }
     titles |= {f"coverage_life_{b}": f"  with {edges[b]:g} to {edges[b + 1]:g} {unit} left" for b in range(BINS)}
     regimes = sorted((k for k in rows[0].more if k.startswith("coverage_regime_")), key=lambda k: int(k.rpartition("_")[2]))
     titles |= {k: f"  in regime {k.rpartition('_')[2]}" for k in regimes}

@@ -23,3 +23,9 @@ def test_it_refuses_what_lies_outside_beyond_doubt(hits, of, passes):
 
 def test_a_row_without_intervals_has_nothing_to_judge():
     assert coverage(Row("winner", {}, None, (np.nan,) * 3)).passed
+
+
+def test_where_all_were_watched_until_they_failed_the_readings_before_it_count():
+    more = {"coverage_last": (np.nan,) * 3, "coverage_near": (0.7, 0.6, 0.8), "interval_width": (20.0, np.nan, np.nan)}
+    assert not coverage(Row("winner", {}, None, (np.nan,) * 3, more=more)).passed
+    assert coverage(Row("winner", {}, None, (np.nan,) * 3, more=more | {"coverage_near": (0.85, 0.8, 0.9)})).passed
