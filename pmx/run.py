@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 OWN_FLAGS = ("--json", "--quiet", "--debug", "--fresh", "--help", "-h")
 ACCEPT = "--accept-leakage"
 NEEDS_TRAIN = "Training needs the train extra: pip install 'pmx-maintenance[train]'"
-HYDRA = "Words after NAME are Hydra's: group=choice, key.sub=value, pmx run NAME --cfg job shows all settings."
+HYDRA = "Words after NAME are Hydra's: group=choice or key.sub=value. All settings: pmx run NAME --cfg job"
 SWEEP = "key=1,2,3 or key='range(1, 9)' or key='interval(0.01, 0.1)' or key='tag(log, interval(0.001, 1))' vary a setting; sweep.trials=N, sweep.jobs=N. "
 RESUME = "Only sweeps are resumed: a run that was killed is run again, and reads the feature tables that it had computed."
 
