@@ -22,6 +22,7 @@ import hydra
 import yaml
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.core.utils import env_override
@@ -36,6 +37,7 @@ from pmx.contract import PmxError, UsageError
 from pmx.pack import PROFILES
 from pmx.place import cache_folder, conf_dirs, experiment_dirs, experiment_file
 from pmx.signature import arguments, nearest
+from pmx.study import SweepConfig
 
 T = TypeVar("T")
 
@@ -112,6 +114,7 @@ class RunConfig:
     evaluate: Any = MISSING
     device: Device = field(default_factory=Device)
     tracking: Tracking = field(default_factory=Tracking)
+    sweep: SweepConfig = field(default_factory=SweepConfig)
 
 
 OmegaConf.register_new_resolver("pmx.cache_folder", lambda: str(cache_folder()), replace=True)
@@ -148,9 +151,13 @@ def _composing(name: str, overrides: list[str]) -> Iterator[Path]:
 
 def compose(name: str, overrides: list[str] | None = None) -> DictConfig:
     """The configuration of an experiment with these overrides, without a run folder."""
-    overrides = overrides or []
-    with _composing(name, overrides) as folder, hydra.initialize_config_dir(str(folder), job_name="pmx", version_base="1.3"):
-        return hydra.compose(name, overrides)
+    overrides, state = overrides or [], GlobalHydra.instance()
+    outer, state.hydra = state.hydra, None  # a sweeper composes its trials while Hydra is at work
+    try:
+        with _composing(name, overrides) as folder, hydra.initialize_config_dir(str(folder), job_name="pmx", version_base="1.3"):
+            return hydra.compose(name, overrides)
+    finally:
+        state.hydra = outer
 
 
 class _Job(Generic[T]):
@@ -314,7 +321,9 @@ def _resolve(cfg: DictConfig) -> tuple[dict[str, Any], dict[str, str]]:
 def _check(plain: dict[str, Any], broken: dict[str, str]) -> list[str]:
     """The problems of a resolved configuration."""
     found = list(broken.values())
-    typed = {key: cls for key, cls in {"device": Device, "tracking": Tracking}.items() if isinstance(plain.get(key), dict)}
+    typed = {
+        key: cls for key, cls in {"device": Device, "tracking": Tracking, "sweep": SweepConfig}.items() if isinstance(plain.get(key), dict)
+    }
     root = {key: MISSING if key in typed else value for key, value in plain.items()}  # these have a check of their own
     found += [line for line in arguments("", RunConfig, root) if line.partition(":")[0] not in broken]
     for key, cls in typed.items():

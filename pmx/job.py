@@ -1,4 +1,4 @@
-"""One job of a run or sweep: the pipeline between the two ends of an MLflow run, and what is told of it."""
+"""A run: the pipeline between the two ends of an MLflow run, and what is told of it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ALARMS_SHOWN = 5
 
 
 def job(cfg: DictConfig, folder: Path, name: str, quiet: bool, accept: str = "", fresh: bool = False) -> dict[str, Any]:
-    """One job of a run or sweep: the pipeline between two ends of an MLflow run; `accept` is why findings of leakage may stand,
+    """The pipeline between two ends of an MLflow run; `accept` is why findings of leakage may stand,
     `fresh` computes feature tables anew.
     """
     from hydra.core.hydra_config import HydraConfig
@@ -42,20 +42,20 @@ def job(cfg: DictConfig, folder: Path, name: str, quiet: bool, accept: str = "",
     from pmx.registry import Registry
     from pmx.tracking import SECRET, Tracker
 
-    tracker = Tracker(_local(cfg.tracking.store), cfg.tracking.experiment)
+    tracker = Tracker(local_folder(cfg.tracking.store), cfg.tracking.experiment)
     report_killed(tracker.mark_killed())
     words = [w.partition("=")[0] + "=***" if SECRET.search(w.partition("=")[0]) else w for w in HydraConfig.get().overrides.task]
     flag = ["--accept-leakage", shlex.quote(accept)] if accept else []
-    command, revision = " ".join(["pmx run", name, *map(shlex.quote, words), *flag]), _revision()
+    command, code = " ".join(["pmx run", name, *map(shlex.quote, words), *flag]), revision()
     plain: dict[str, Any] = cast(Any, OmegaConf.to_container(cfg, resolve=True, enum_to_str=True))
-    run_id = tracker.start(cfg.name, plain, revision=revision, seeds={"run": cfg.seed}, tags={"pmx.command": command})
-    provenance = {"run_id": run_id, "git_revision": revision, "experiment": cfg.name, "seed": cfg.seed, "versions": _versions()}
+    run_id = tracker.start(cfg.name, plain, revision=code, seeds={"run": cfg.seed}, tags={"pmx.command": command})
+    provenance = {"run_id": run_id, "git_revision": code, "experiment": cfg.name, "seed": cfg.seed, "versions": versions()}
     objects = (parts.source, parts.window, parts.feature, parts.model, parts.alarm, parts.evaluate)
     plan = Plan(cfg.name, *objects, dict(cfg.device), folder, str(cfg.on_error), str(cfg.fit_scope), cfg.seed, provenance)
-    plan = replace(plan, accept_leakage=accept, tables=TableCache(_local(cfg.out) / "tables", fresh=fresh))
+    plan = replace(plan, accept_leakage=accept, tables=TableCache(local_folder(cfg.out) / "tables", fresh=fresh))
     plan = replace(plan, meet=Reads(tracker.folder).noting(run_id, provenance))
     try:
-        with Progress(quiet) as progress, _threads(cfg.threads):
+        with Progress(quiet) as progress, threads(cfg.threads):
             result = run(plan, progress)
         outcome = _record(tracker, run_id, plan, result, plain, command)
         summary = _summary(run_id, result, outcome.title, cfg.name)
@@ -104,7 +104,7 @@ def _record(tracker: Tracker, run_id: str, plan: Plan, result: Result, plain: di
     longest = sorted(alarms, key=lambda a: -a.length)
     _show(result, [a.line() for a in longest])
     print("\n".join(said for said in (others.versus, others.reads) if said))
-    print(f"Report {_short(report)}")
+    print(f"Report {short_path(report)}")
     return outcome
 
 
@@ -133,7 +133,7 @@ def _model_name(experiment: str, result: Result) -> str:
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def threads(count: int) -> Iterator[None]:
     """Keeps every library at this many threads: two that compete for a core make torch and LightGBM many times slower."""
     import threadpoolctl
     import torch
@@ -256,17 +256,17 @@ def _description(result: Result, command: str, others: Beside) -> str:
 
 
 def _ending(result: Result, registered: str, experiment: str, link: str) -> None:
-    print(f"Bundle {_short(result.bundle)}{registered}   MLflow pmx ui --experiment {experiment}, page {link}")
-    following = "pmx run demo feature=leaky     (watch it refuse)" if experiment == "demo" else f"pmx verify {_short(result.bundle)}"
+    print(f"Bundle {short_path(result.bundle)}{registered}   MLflow pmx ui --experiment {experiment}, page {link}")
+    following = "pmx run demo feature=leaky     (watch it refuse)" if experiment == "demo" else f"pmx verify {short_path(result.bundle)}"
     print(f"Next: {following}")
 
 
-def _short(path: Path) -> str:
+def short_path(path: Path) -> str:
     """A path as one would type it here."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
-def _revision() -> str:
+def revision() -> str:
     """The code's own git revision, with `-dirty` where it has local changes; empty when it was installed from a wheel."""
     import subprocess
 
@@ -281,13 +281,13 @@ def _revision() -> str:
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
     from importlib.metadata import version
 
     return {n: version(n) for n in ("pmx-maintenance", "numpy", "onnxruntime", "polars", "lightgbm", "torch", "spox")}
 
 
-def _local(store: str) -> Path:
+def local_folder(store: str) -> Path:
     from pmx.contract import UsageError
 
     if "://" in store:

@@ -18,6 +18,11 @@ def process_started(pid: int) -> str:
     return "" if fields[0] == "Z" else fields[19]  # a zombie is over, though nobody has collected it
 
 
+def process_tags() -> dict[str, str]:
+    """The tags by which another process can tell whether this one still lives."""
+    return {"pmx.host": socket.gethostname(), "pmx.pid": str(os.getpid()), "pmx.process_started": process_started(os.getpid())}
+
+
 def gone(tags: Mapping[str, str]) -> bool:
     """Whether the process that a run's tags name is no more; False when that cannot be known from here."""
     if tags.get("pmx.host") != socket.gethostname() or not tags.get("pmx.pid", "").isdigit():

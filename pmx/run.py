@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
     from pmx.tracking import Tracker
 
 OWN_FLAGS = ("--json", "--quiet", "--debug", "--fresh", "--help", "-h")
 ACCEPT = "--accept-leakage"
 NEEDS_TRAIN = "Training needs the train extra: pip install 'pmx-maintenance[train]'"
-HYDRA = "Words after NAME are Hydra's: group=choice, key.sub=value, key=1,2 with pmx sweep; pmx run NAME --cfg job shows all settings."
+HYDRA = "Words after NAME are Hydra's: group=choice or key.sub=value. All settings: pmx run NAME --cfg job"
+SWEEP = "key=1,2,3 or key='range(1, 9)' or key='interval(0.01, 0.1)' or key='tag(log, interval(0.001, 1))' vary a setting; sweep.trials=N, sweep.jobs=N. "
+RESUME = "Only sweeps are resumed: a run that was killed is run again, and reads the feature tables that it had computed."
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -82,15 +82,18 @@ def _reviews(command: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def _runs(command: Callable[..., argparse.ArgumentParser]) -> None:
-    for name, text in (
-        ("run", "run an experiment: train, select, package, replay, judge, register"),
-        ("sweep", "run an experiment for several values of a setting"),
+    for name, text, epilog in (
+        ("run", "run an experiment: train, select, package, replay, judge, register", HYDRA),
+        ("sweep", "try many settings on validation, for quality and device cost together; the test part is not met", SWEEP + HYDRA),
     ):
-        one = command(name, text, HYDRA)
+        one = command(name, text, epilog)
         one.add_argument("name", metavar="NAME", help="an experiment; a wrong name lists them all")
         one.add_argument("overrides", nargs="*", metavar="key=value", help="changes to its settings")
         one.add_argument("--fresh", action="store_true", help="compute feature tables anew instead of reading what an earlier run computed")
-        one.add_argument(ACCEPT, metavar="REASON", help="let findings of the leakage gate stand; every table then says why")
+        if name == "run":
+            one.add_argument(ACCEPT, metavar="REASON", help="let findings of the leakage gate stand; every table then says why")
+    one = command("resume", "go on with a sweep that was interrupted or killed; no finished trial is repeated", RESUME)
+    one.add_argument("sweep", nargs="?", metavar="SWEEP", help="its folder, or its experiment's name; none = the latest unfinished one")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -125,7 +128,7 @@ def _guarded(options: argparse.Namespace) -> int:
     from pmx.contract import PmxError
 
     work = {
-        "run": _run, "sweep": _run, "data": _data, "new": _new, "verify": _verify,
+        "run": _run, "sweep": _run, "resume": _resume, "data": _data, "new": _new, "verify": _verify,
         "compare": _compare, "promote": _promote, "ui": _ui, "version": _version,
     }[options.command]  # fmt: skip
     try:
@@ -162,28 +165,29 @@ def _guarded(options: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace) -> dict[str, Any]:
     from pmx import config
-    from pmx.contract import PmxError, UsageError
+    from pmx.contract import UsageError
     from pmx.job import job
 
     if any(o.startswith("--experimental-rerun") for o in options.overrides):
         raise UsageError(
             "--experimental-rerun reads a pickled file, which pmx never does -> run the experiment again with the overrides in .hydra/overrides.yaml"
         )
+    words = [o for o in options.overrides if o not in ("-m", "--multirun")]
+    if options.command == "sweep" or words != options.overrides:
+        from pmx.tune import sweep
+
+        return sweep(options.name, words, options.quiet, options.fresh)
     accept = _accepted(options.accept_leakage)
-    if options.command == "run" and not any(o in ("-m", "--multirun") for o in options.overrides):
-        results = config.launch(
-            options.name, options.overrides, lambda cfg, folder: job(cfg, folder, options.name, options.quiet, accept, options.fresh)
-        )
-        return results[0] if results else {}
-    jobs = config.launch(options.name, options.overrides, lambda cfg, folder: _one_of_many(cfg, folder, options), multirun=True)
-    for r in sorted(jobs, key=lambda r: r.get("metrics", {}).get("validation/rmse_cut_capped") or float("inf")):
-        print(f"{r['title']}   {r['bundle']}" if "title" in r else f"failed: {r['error'].strip().splitlines()[0]}")
-    failed = [r for r in jobs if "error" in r]
-    if failed:
-        error = PmxError(f"{len(failed)} of {len(jobs)} jobs did not pass, the others did")
-        error.exit_code, error.details = failed[0]["exit_code"], {"runs": jobs}
-        raise error
-    return {"runs": jobs}
+    results = config.launch(
+        options.name, options.overrides, lambda cfg, folder: job(cfg, folder, options.name, options.quiet, accept, options.fresh)
+    )
+    return results[0] if results else {}
+
+
+def _resume(options: argparse.Namespace) -> dict[str, Any]:
+    from pmx.tune import resume
+
+    return resume(options.sweep, options.quiet)
 
 
 def _accepted(reason: str | None) -> str:
@@ -195,18 +199,6 @@ def _accepted(reason: str | None) -> str:
         what = f"{said!r} is a setting" if said else "it is empty"
         raise UsageError(f"{ACCEPT} needs a reason, and {what} -> {ACCEPT} 'why the findings may stand', after all settings")
     return said
-
-
-def _one_of_many(cfg: DictConfig, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """A job of a sweep: what it refuses must not keep the others from running."""
-    from pmx.contract import PmxError
-    from pmx.job import job
-
-    try:
-        return job(cfg, folder, options.name, options.quiet, _accepted(options.accept_leakage), options.fresh)
-    except PmxError as error:
-        print(error, file=sys.stderr)
-        return {"error": str(error), "exit_code": error.exit_code, **error.details}
 
 
 # ---- the other commands

@@ -12,7 +12,6 @@ import logging
 import math
 import os
 import re
-import socket
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -33,7 +32,7 @@ from mlflow.tracking import MlflowClient  # noqa: E402
 
 from pmx.contract import UsageError  # noqa: E402
 from pmx.key import taken  # noqa: E402
-from pmx.process import gone, process_started  # noqa: E402
+from pmx.process import gone, process_tags  # noqa: E402
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -175,9 +174,8 @@ class Tracker:
             kind: `run`, or `sweep` for a parent of trials.
         """
         masked = _masked(config)
-        process = {"pmx.host": socket.gethostname(), "pmx.pid": str(os.getpid()), "pmx.process_started": process_started(os.getpid())}
         source = {"mlflow.source.name": f"pmx {kind}", "mlflow.source.type": "LOCAL", "mlflow.source.git.commit": revision}
-        run = self._create(name, {**source, **process, "pmx.kind": kind, **(tags or {})})
+        run = self._create(name, {**source, **process_tags(), "pmx.kind": kind, **(tags or {})})
         self._log(run, params=flatten(masked) | {f"seed.{k}": v for k, v in (seeds or {}).items()})
         self.client.log_text(run, yaml.safe_dump(masked, sort_keys=False, allow_unicode=True), "config.yaml")
         return run
@@ -192,11 +190,13 @@ class Tracker:
         self.client.log_inputs(run_id, datasets=[DatasetInput(entity, tags=[InputTag("mlflow.data.context", "training")])])
         self.client.set_tag(run_id, "pmx.data_digest", digest)
 
-    def log_candidate(self, parent: str, name: str, params: Mapping[str, Any], metrics: Mapping[str, float | None]) -> str:
-        """Record one finished candidate as a nested run and give its id."""
-        run = self.child(parent, name)
+    def log_candidate(
+        self, parent: str, name: str, params: Mapping[str, Any], metrics: Mapping[str, float | None], tags: Mapping[str, str] | None = None
+    ) -> str:
+        """Record one finished candidate or trial as a nested run and give its id; with the tag `pmx.error` it has failed."""
+        run = self.child(parent, name, tags)
         self._log(run, metrics=metrics, params=flatten(_masked(params)))
-        self.client.set_terminated(run, "FINISHED")
+        self.client.set_terminated(run, "FAILED" if (tags or {}).get("pmx.error") else "FINISHED")
         return run
 
     def finish(self, run_id: str, outcome: Outcome) -> None:

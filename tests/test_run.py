@@ -332,16 +332,6 @@ def test_compare_lists_runs_side_by_side(accepted: Said, refused: Said, store: T
     assert call("compare", "--store", "elsewhere").code == 2
 
 
-@pytest.mark.nightly  # two whole runs
-def test_a_sweep_runs_each_value(place: Path, accepted: Said) -> None:
-    said = call("sweep", "demo", "seed=0,1", *TINY, "tracking.register=false", "--json", "--quiet")
-    runs = said.answer["runs"]
-    assert said.code == 0 and len({r["run_id"] for r in runs}) == 2 == len({r["bundle"] for r in runs})
-    assert all(Bundle.open(Path(r["bundle"])).core for r in runs) and all(r["version"] == "" for r in runs)
-    assert said.err == "", "--quiet prints no progress"
-    assert all(r["title"] in said.out for r in runs)
-
-
 def test_engines_of_a_subset_never_seen(place: Path, accepted: Said) -> None:
     Cmapss("", "FD003").write_miniature(place / "archive" / "cmapss", engines=6)
     words = ["data_root=archive", "source.subset=FD003", *TREES, *PATIENT, *KERNELS, "window.folds=2", "evaluate.draws=50"]
@@ -360,7 +350,7 @@ def test_engines_of_a_subset_never_seen(place: Path, accepted: Said) -> None:
 
 def test_help_and_version() -> None:
     assert call().code == 0 and "COMMAND" in call().out
-    for words in ([], ["run"], ["sweep"], ["data"], ["verify"], ["compare"], ["promote"], ["ui"], ["version"]):
+    for words in ([], ["run"], ["sweep"], ["resume"], ["data"], ["verify"], ["compare"], ["promote"], ["ui"], ["version"]):
         said = call(*words, "--help")
         assert said.code == 0 and "usage: pmx" in said.out and said.err == ""
     assert "key=value" in call("run", "--help").out and "--cfg job" in call("run", "--help").out

@@ -69,7 +69,7 @@ def test_the_wheel_carries_configuration_and_no_tests(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     for group in ("conf", "experiments"):
         assert {f"pmx/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / group).rglob("*.yaml")} <= names
-    assert {name.partition("/")[0] for name in names} == {"pmx", f"pmx_maintenance-{pmx.__version__}.dist-info"}
+    assert {name.partition("/")[0] for name in names} == {"pmx", "hydra_plugins", f"pmx_maintenance-{pmx.__version__}.dist-info"}
 
 
 def test_the_demo_runs_from_another_folder(wheel: Path, tmp_path: Path) -> None:
@@ -77,6 +77,7 @@ def test_the_demo_runs_from_another_folder(wheel: Path, tmp_path: Path) -> None:
     place = run([bin / "python", "-c", "import pmx; print(pmx.__file__)"], cwd=tmp_path)
     assert Path(place.strip()).is_relative_to(tmp_path / "env")
     assert pmx.__version__ in run([bin / "pmx", "version"], cwd=tmp_path)
+    assert "Nothing varies" in run([bin / "pmx", "sweep", "skab"], cwd=tmp_path, code=2), "Hydra finds the sweeper of the wheel"
     assert "Winner" in run([bin / "pmx", "run", "demo", *QUICK], cwd=tmp_path)
 
 
