@@ -11,6 +11,7 @@ from spox import Var
 from pmx.feature.view import const
 
 COVERAGE = 0.9
+SHARES = 11  # ways to share what lies outside between both ends
 BINS = 8  # of the estimate; fewer where the assets are few
 LEAST_ASSETS = 5  # whose residuals a cell needs to speak for itself
 SEEN_IN = 2  # assets that a regime must have been validated on; with fewer it has no evidence
@@ -22,7 +23,8 @@ class Margins:
     """What the lower and upper end of an interval add to an estimate, by its size and by operating regime.
 
     Split-conformal from out-of-fold residuals (Papadopoulos et al. 2002), Mondrian by estimate and regime (Vovk et al. 2003), over
-    assets: each counts the same, however many of its ticks fall into a cell, and the asset to come counts as one more.
+    assets: each counts the same, however many of its ticks fall into a cell, and the asset to come counts as one more. In each cell
+    the 10 % that may lie outside are shared between both ends so that the interval is shortest.
 
     Attributes:
         edges: float64 [bin - 1], of the estimate.
@@ -32,7 +34,7 @@ class Margins:
     Example:
         >>> estimate, asset = np.tile(np.arange(100.0), 40), np.repeat([f"E{i:02}" for i in range(40)], 100)
         >>> error = np.random.default_rng(0).normal(size=4000)
-        >>> margins = Margins.of(estimate, estimate + error, asset, np.zeros(4000, np.int64), 1)
+        >>> margins = Margins.of(estimate, estimate + error, asset, np.zeros(4000, np.int64), 1, cap=125)
         >>> low, high = margins.around(np.array([50.0]), np.array([0]))[0]
         >>> bool(47 < low < 49 and 51 < high < 53)
         True
@@ -43,8 +45,10 @@ class Margins:
     upper: np.ndarray
 
     @staticmethod
-    def of(estimate: np.ndarray, truth: np.ndarray, asset: np.ndarray, regime: np.ndarray, regimes: int) -> Margins:
-        """From out-of-fold estimates float64 [row], the truth, their assets, and their regimes int64 [row], −1 = unknown."""
+    def of(estimate: np.ndarray, truth: np.ndarray, asset: np.ndarray, regime: np.ndarray, regimes: int, cap: float) -> Margins:
+        """From out-of-fold estimates float64 [row], the truth, their assets, and their regimes int64 [row], −1 = unknown; no end lies
+        below 0 or beyond `cap`.
+        """
         known = ~np.isnan(estimate) & ~np.isnan(truth)
         estimate, residual, regime = estimate[known], (truth - estimate)[known], regime[known]
         _, which = np.unique(asset[known], return_inverse=True)
@@ -62,7 +66,7 @@ class Margins:
                 for cell in (mine & (at == b), at == b, at >= 0):
                     if len(np.unique(which[cell])) >= LEAST_ASSETS:
                         break
-                lower[g, b], upper[g, b] = _ends(residual[cell], which[cell])
+                lower[g, b], upper[g, b] = _shortest(estimate[cell], residual[cell], which[cell], cap)
         return Margins(edges, lower, upper)
 
     def around(self, point: np.ndarray, regime: np.ndarray) -> np.ndarray:
@@ -88,15 +92,20 @@ class Margins:
         return low, high
 
 
-def _ends(residual: np.ndarray, which: np.ndarray) -> tuple[float, float]:
-    """Residuals that 5 % lie below and 5 % above, each asset of equal weight, and one more asset beyond either end.
-
-    Where the assets are so few that this one asset is more than 5 %, the widest residual seen stands for it.
-    """
-    count = np.bincount(which)
-    weight = 1 / count[which]
-    tail = (1 - COVERAGE) / 2 * (np.count_nonzero(count) + 1)
+def _shortest(estimate: np.ndarray, residual: np.ndarray, which: np.ndarray, cap: float) -> tuple[float, float]:
+    """Of the ways to leave out 10 % at both ends, the one whose intervals are shortest on average; of equals, the most even."""
     order = np.argsort(residual, kind="stable")
-    ranked, mass = residual[order], np.cumsum(weight[order])
-    below, above = (int(np.searchsorted(m, max(tail - 1, 0.0), side="right")) for m in (mass, np.cumsum(weight[order][::-1])))
-    return float(ranked[min(below, len(ranked) - 1)]), float(ranked[::-1][min(above, len(ranked) - 1)])
+    ranked, weight = residual[order], (1 / np.bincount(which)[which])[order]
+    rising, falling = np.cumsum(weight), np.cumsum(weight[::-1])
+    outside = (1 - COVERAGE) * (np.unique(which).size + 1)
+    best = (np.inf, 0.0, 0.0)
+    for share in sorted(np.linspace(0, 1, SHARES), key=lambda share: abs(share - 0.5)):
+        low, high = _beyond(ranked, rising, share * outside), -_beyond(-ranked[::-1], falling, (1 - share) * outside)
+        width = float(np.mean(np.clip(estimate + high, 0, cap) - np.clip(estimate + low, 0, cap)))
+        best = min(best, (round(width, 9), low, high), key=lambda found: found[0])
+    return best[1], best[2]
+
+
+def _beyond(ranked: np.ndarray, mass: np.ndarray, outside: float) -> float:
+    """The residual that so many assets lie below, one of them the asset to come; where that one alone is more, the smallest seen."""
+    return float(ranked[min(int(np.searchsorted(mass, max(outside - 1, 0.0), side="right")), len(ranked) - 1)])

@@ -109,4 +109,4 @@ def _margins(winner: Fitted, scores: np.ndarray, training: Training, protocol: P
     fair = like_a_test(training.asset, training.labels.rul / training.contract.tick, (0, 150))
     truth = np.where(fair if fair.any() else True, training.labels.capped(protocol.cap), np.nan)
     regimes = len(winner.features.normalise_.centre_)
-    return Margins.of(estimate, truth, training.asset, winner.regime(training.ticks), regimes)
+    return Margins.of(estimate, truth, training.asset, winner.regime(training.ticks), regimes, protocol.cap)

@@ -9,6 +9,8 @@ from spox import Tensor, argument, build
 
 from pmx.pack.margin import COVERAGE, NEW, Margins
 
+CAP = 125.0
+
 
 def fleet(seed: int, assets: int = 120, ticks: int = 40, regimes: int = 1) -> tuple[np.ndarray, ...]:
     """Estimates, truths, assets and regimes; an asset's errors share an offset, are larger the further the failure, and differ by regime."""
@@ -24,7 +26,7 @@ def test_coverage_on_other_assets_is_what_is_claimed(regimes):
     held = []
     for seed in range(10):
         estimate, truth, asset, regime = fleet(seed, regimes=regimes)
-        margins = Margins.of(estimate, truth, asset, regime, regimes)
+        margins = Margins.of(estimate, truth, asset, regime, regimes, CAP)
         other, real, _, there = fleet(100 + seed, regimes=regimes)
         low, high = margins.around(other, there).T
         inside = (low <= real) & (real <= high)
@@ -34,7 +36,7 @@ def test_coverage_on_other_assets_is_what_is_claimed(regimes):
 
 def test_a_regime_without_evidence_answers_nothing_and_an_unknown_one_the_pooled_interval():
     estimate, truth, asset, regime = fleet(0, regimes=2)
-    margins = Margins.of(estimate, truth, asset, np.where(regime == 1, 2, 0), 3)
+    margins = Margins.of(estimate, truth, asset, np.where(regime == 1, 2, 0), 3, CAP)
     ends = margins.around(np.full(5, 50.0), np.array([0, 1, 2, -1, NEW]))
     assert np.isnan(ends).any(1).tolist() == [False, True, False, False, True]
     assert ends[0, 0] > ends[3, 0] > ends[2, 0], "the pooled interval is as wide as the mixture"
@@ -46,7 +48,7 @@ def test_an_asset_counts_once_however_long_it_was_watched():
     more = np.full(5000, 60.0), np.full(5000, 10.0), np.repeat("7", 5000), np.zeros(5000, int)
     loud = [np.concatenate(both) for both in zip((estimate, truth, asset, regime), more, strict=True)]
     (low, _), (moved, _) = (
-        Margins.of(*rows, 1).around(np.array([60.0]), np.array([0]))[0] for rows in ((estimate, truth, asset, regime), loud)
+        Margins.of(*rows, 1, CAP).around(np.array([60.0]), np.array([0]))[0] for rows in ((estimate, truth, asset, regime), loud)
     )
     assert low - 20 < moved <= low, "by ticks, the end would lie at -50"
 
@@ -55,7 +57,7 @@ def test_an_asset_counts_once_however_long_it_was_watched():
 @given(seed=st.integers(0, 50), assets=st.integers(1, 60), regimes=st.integers(1, 3))
 def test_the_graph_gives_the_very_same_ends(seed, assets, regimes):
     estimate, truth, asset, regime = fleet(seed, assets, 12, regimes)
-    margins = Margins.of(estimate, truth, asset, regime, regimes)
+    margins = Margins.of(estimate, truth, asset, regime, regimes, CAP)
     rng = np.random.default_rng(seed)
     point = np.r_[rng.uniform(-5, 130, 40), margins.edges, np.nan]
     there = rng.integers(-2, regimes, len(point))
@@ -68,5 +70,5 @@ def test_the_graph_gives_the_very_same_ends(seed, assets, regimes):
 
 def test_without_any_known_life_nothing_is_claimed():
     nothing = np.full(4, np.nan)
-    margins = Margins.of(np.ones(4), nothing, np.array(list("ABCD")), np.zeros(4, int), 1)
+    margins = Margins.of(np.ones(4), nothing, np.array(list("ABCD")), np.zeros(4, int), 1, CAP)
     assert np.isnan(margins.around(np.ones(1), np.zeros(1, int))).all()
