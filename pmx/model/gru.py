@@ -112,12 +112,12 @@ class Gru(Model):
     def __init__(
         self,
         reads: list[str] | None = None,
-        history: int = 32,
+        history: int = 16,
         width: int = 32,
         epochs: int = 12,
         patience: int = 4,
         learning_rate: float = 0.003,
-        cut: float = 0.5,
+        cut: float = 0.3,
         checkpoints: str = "",
         seed: int = 0,
     ) -> None:
