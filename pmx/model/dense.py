@@ -150,10 +150,10 @@ def train(
     return Layers(mean, scale, weight, tuple(m.bias.detach().numpy().astype(np.float64) for m in linear))
 
 
-def kept_apart(asset: np.ndarray, seed: int) -> np.ndarray:
+def kept_apart(asset: np.ndarray, seed: int, one_in: int = 6) -> np.ndarray:
     """bool [row], the rows that early stopping looks at: one asset in six (one of two; of a single one its last sixth)."""
     names = np.random.default_rng(seed).permutation(np.unique(asset))
-    return np.isin(asset, names[: max(1, len(names) // 6)]) if len(names) > 1 else np.arange(len(asset)) >= len(asset) * 5 // 6
+    return np.isin(asset, names[: max(1, len(names) // one_in)]) if len(names) > 1 else np.arange(len(asset)) >= len(asset) * 5 // 6
 
 
 def fit_network(

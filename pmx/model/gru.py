@@ -18,6 +18,7 @@ from pmx.model.epochs import Course, fit_windows
 
 ROWS = 2048  # windows in memory at a time
 MOST_WEIGHTS = 50_000  # a device computes all of them at each tick
+APART = 12  # one asset in so many is not fitted on, but stopped at: each is worth more to learn from
 DROP = 0.1  # share of the last layer's inputs left out at a step of training
 
 
@@ -112,12 +113,12 @@ class Gru(Model):
     def __init__(
         self,
         reads: list[str] | None = None,
-        history: int = 32,
+        history: int = 16,
         width: int = 32,
         epochs: int = 12,
         patience: int = 4,
         learning_rate: float = 0.003,
-        cut: float = 0.5,
+        cut: float = 0.3,
         checkpoints: str = "",
         seed: int = 0,
     ) -> None:
@@ -150,7 +151,7 @@ class Gru(Model):
         plain = Layers(mean, scale, (), ())
         ticks, index = _windows(x, self.history)
         z = np.concatenate([plain.inputs(x.table[ticks][:, columns]), np.zeros((1, len(columns)))]).astype(np.float32)
-        inner, target = kept_apart(asset, self.seed), y / self.top_
+        inner, target = kept_apart(asset, self.seed, APART), y / self.top_
         path = Path(self.checkpoints) / f"{self._name(z, index, target, inner)}.safetensors" if self.checkpoints else None
         course = Course(self.epochs, self.patience, self.learning_rate, self.cut, self.seed, path)
         network = fit_windows(lambda: self._network(len(columns)), z, index, target, inner, course)

@@ -164,13 +164,13 @@ def test_the_best_mean_by_assets_kept_apart_is_kept_and_training_ends_when_it_st
         judge(self, trainer, module)
 
     monkeypatch.setattr(epochs._Keep, "on_train_epoch_end", spy)
-    monkeypatch.setattr(epochs, "STEPS", 30)
+    monkeypatch.setattr(epochs, "STEPS", 20)
     past, _, asset = fleet()
     y = 60 + 20 * np.random.default_rng(0).normal(size=len(past))  # nothing to learn: the inner loss soon rises
     model = Gru(**(QUICK | {"epochs": 40, "patience": 3, "learning_rate": 0.03}))
     model.fit(past, y, asset)
     assert len(losses) < 40 and len(losses) == int(np.argmin(losses)) + 1 + 3
-    inner = gru.kept_apart(asset, 0)
+    inner = gru.kept_apart(asset, 0, gru.APART)
     assert not set(asset[inner]) & set(asset[~inner])
     assert np.isclose(np.mean((model.score(past)[inner] - y[inner]) ** 2) / y.max() ** 2, min(losses), rtol=1e-4)
 
@@ -287,7 +287,7 @@ def test_little_data_is_enough_and_what_cannot_be_is_refused_in_words():
 
 
 def test_a_light_copy_learns_in_an_epoch():
-    assert Gru().light().epochs == 1 and Gru().history == 32
+    assert Gru().light().epochs == 1 and Gru().history == 16
 
 
 def test_a_device_that_keeps_the_last_ticks_in_memory_says_what_training_said():
