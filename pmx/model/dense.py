@@ -151,7 +151,7 @@ def train(
 
 
 def kept_apart(asset: np.ndarray, seed: int, one_in: int = 6) -> np.ndarray:
-    """bool [row], the rows that early stopping looks at: one asset in six (one of two; of a single one its last sixth)."""
+    """bool [row], the rows that early stopping looks at: one asset in `one_in` (one of two; of a single one its last sixth)."""
     names = np.random.default_rng(seed).permutation(np.unique(asset))
     return np.isin(asset, names[: max(1, len(names) // one_in)]) if len(names) > 1 else np.arange(len(asset)) >= len(asset) * 5 // 6
 
