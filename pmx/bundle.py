@@ -61,7 +61,7 @@ class Spec:
 
     Attributes:
         name: what the bundle is called.
-        task: `rul`, `failure` (within the horizon) or `anomaly`.
+        task: `rul`, `failure` (within the horizon), `fault` (which class) or `anomaly`.
         contract: the readings it takes.
         window: W, rows of the window.
         hop: ticks between two scores.
@@ -71,6 +71,7 @@ class Spec:
         horizon, lead: what its alarms were set for, in the life unit.
         bound: largest difference on the golden vectors that the self-test accepts, relative to the larger of 1 and the value.
         waves: what its snapshot graph takes and makes; None = it takes no waveforms.
+        classes: of faults, in the order of the output `fault_probability`, `healthy` first; empty where it tells none.
 
     Example:
         >>> from pmx.contract import Channel
@@ -91,9 +92,11 @@ class Spec:
     lead: float
     bound: float = 1e-5
     waves: WaveSpec | None = None
+    classes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        return {"format": FORMAT} | asdict(self) | {"contract": self.contract.to_json(), "outputs": list(self.outputs)}
+        lists = {"outputs": list(self.outputs), "classes": list(self.classes)}
+        return {"format": FORMAT} | asdict(self) | {"contract": self.contract.to_json()} | lists
 
     @staticmethod
     def from_json(data: dict[str, Any]) -> Spec:
@@ -101,7 +104,7 @@ class Spec:
         if data.pop("format", None) != FORMAT:
             raise IncompatibleError(f"the bundle's format is not {FORMAT} -> update pmx, or pack the model again")
         waves = data.get("waves")
-        more = {"outputs": tuple(data["outputs"]), "waves": waves and WaveSpec.from_json(waves)}
+        more = {"outputs": tuple(data["outputs"]), "classes": tuple(data.get("classes", ())), "waves": waves and WaveSpec.from_json(waves)}
         return Spec(**{**data, "contract": Contract.from_json(data["contract"]), **more})
 
 

@@ -297,6 +297,7 @@ class Verdict:
         anomaly_score: float32 [asset], 0..1, higher = worse: the upper-tail rank among healthy validation ticks.
         rul: float32 [asset, 3], lower, point and upper remaining useful life in the life unit; NaN = no estimate.
         failure_probability: float32 [asset], within the stated horizon.
+        fault_probability: float32 [asset, class], of each class of faults that the spec names, the first of which is healthy.
         contribution: float32 [asset, channel], how much each channel departs from its normal.
         quality: int64 [asset, channel], what is wrong with each channel's readings, an index of `QUALITY`; 0 = good.
     """
@@ -306,9 +307,11 @@ class Verdict:
     failure_probability: np.ndarray | None = None
     contribution: np.ndarray | None = None
     quality: np.ndarray | None = None
+    fault_probability: np.ndarray | None = None
 
     def output(self, name: str) -> np.ndarray:
-        """One number per asset, float32 [asset], of `rul` its point estimate; `contribution` and `quality` as they are, [asset, channel];
+        """One number per asset, float32 [asset], of `rul` its point estimate; `contribution` and `quality` as they are, [asset, channel],
+        and `fault_probability`, [asset, class];
         `interval`, the lower and upper end of `rul`, [asset, 2].
         """
         value = getattr(self, "rul" if name == "interval" else name)

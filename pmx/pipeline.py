@@ -11,6 +11,7 @@ import polars as pl
 from pmx.bundle import Bundle
 from pmx.contract import Rows
 from pmx.edge.replay import Replayed, replay
+from pmx.evaluate.fault import with_classes
 from pmx.evaluate.report import metrics, row, tables_of, with_probability
 from pmx.gate.audit import audit
 from pmx.gate.budget import budget
@@ -47,7 +48,7 @@ def run(plan: Plan, tell: Tell) -> Result:
     learnt = learn(recipe, admitted.readings, contract, history, tell)
     ticks, training, trials, best, winner = learnt.ticks, learnt.training, learnt.trials, learnt.best, learnt.winner
     core = pack(plan.folder / "bundle", winner, best.policy, protocol, plan.name, history.waves)
-    real = truth(ticks, history.events, contract, learnt.division.test, history.episodes)
+    real = truth(ticks, history.events, contract, learnt.division.test, history.episodes, history.faults)
     tested = ticks.filter(pl.col("asset").is_in(real.assets))
     packed = Bundle.open(plan.folder / "bundle", packed_as=core)
     raw, anew = device_rows(packed, history, real.assets, contract), lives_anew(history.events, contract)
@@ -61,7 +62,8 @@ def run(plan: Plan, tell: Tell) -> Result:
     rul, score, limit = played.outputs.get("rul"), played.score, best.policy.raise_at
     bounds = bounds_of(played, winner, tested, training, protocol)
     winning = row("winner", rul, played.standing, played.tick, real, protocol, contract, score, limit, bounds)
-    rows = [with_probability(winning, played, real, protocol, contract)]
+    winning, known = with_probability(winning, played, real, protocol, contract), history.shared(winner.used["asset"], real.assets)
+    rows = [with_classes(winning, played, real, protocol, known)]
     beside = baselines(training, played.tick, real, protocol, plan.alarm)
     if rul is not None and bounds is not None:
         rows += shortened(play, packed, raw, real, protocol, contract, bounds.fill)

@@ -40,6 +40,7 @@ class Replayed:
         ignored: columns of the rows that the contract does not list, left out.
         sensors: per asset bool [time, channel], whether the channel's sensor alarm stands.
         values: how many values the accepted rows hold, without those set apart.
+        classes: of faults, in the order of the output `fault_probability`, [time, class]; empty where there is none.
     """
 
     core: str
@@ -54,6 +55,7 @@ class Replayed:
     ignored: tuple[str, ...] = ()
     sensors: tuple[np.ndarray, ...] = ()
     values: int = 0
+    classes: tuple[str, ...] = ()
 
     @property
     def score(self) -> list[np.ndarray] | None:
@@ -106,12 +108,15 @@ class Replayed:
         }
 
     def write(self, path: Path) -> None:
-        """Every verdict as CSV: `asset, time, <the output that the alarm watches>, alarm`, and behind them the ends of an interval."""
-        name = next(n for n in self.outputs if n not in ("contribution", "quality", *INTERVAL))
-        ends = self.outputs.get("interval")
+        """Every verdict as CSV: `asset, time, <the output that the alarm watches>, alarm`, and behind them the ends of an interval, or the
+        probability of each class of faults.
+        """
+        name = next(n for n in self.outputs if n not in ("contribution", "quality", "fault_probability", *INTERVAL))
+        ends = self.outputs.get("fault_probability" if self.classes else "interval")
+        heads = self.classes or ("lower", "upper")
         with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as out:
             writer = csv.writer(out, lineterminator="\n")
-            writer.writerow(["asset", "time", name, "alarm", *(("lower", "upper") if ends else ())])
+            writer.writerow(["asset", "time", name, "alarm", *(heads if ends else ())])
             for i, (asset, tick, value, standing) in enumerate(zip(self.assets, self.tick, self.outputs[name], self.standing, strict=True)):
                 around = ends[i] if ends else np.empty((len(tick), 0))
                 writer.writerows(
@@ -215,4 +220,5 @@ def replay_ticks(
         sensors=tuple(np.array(s, bool).reshape(len(s), len(stepper.spec.contract.channels)) for s in sensors)
         if "quality" in names
         else (),
+        classes=stepper.spec.classes,
     )

@@ -13,7 +13,7 @@ from pmx.align import Ticks
 from pmx.bundle import Bundle
 from pmx.contract import IncompatibleError, Verdict
 
-VERDICTS = ("anomaly_score", "rul", "failure_probability", "contribution", "quality")
+VERDICTS = ("anomaly_score", "rul", "failure_probability", "fault_probability", "contribution", "quality")
 
 
 def session(graph: bytes) -> onnxruntime.InferenceSession:

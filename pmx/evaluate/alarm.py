@@ -30,6 +30,7 @@ class Alarm:
         kind: `machine`, or `sensor` where a channel's readings are faulty.
         channel, state: of a sensor alarm, what is wrong with which; nobody judges whether it was right.
         tick: at which it was raised.
+        fault: the likeliest class of fault while it was raised; empty where none is told.
 
     Example:
         >>> Alarm("P1", "2026-01-01T00:00:00Z", None, (("flow", 4.2),), None).line()
@@ -46,6 +47,7 @@ class Alarm:
     channel: str = ""
     state: str = ""
     tick: int = 0
+    fault: str = ""
 
     def line(self) -> str:
         """For a screen."""
@@ -54,7 +56,8 @@ class Alarm:
             return f"{self.asset}  raised {self.raised}  {until}  sensor {self.channel}: {self.state}"
         why = ", ".join(f"{channel} {distance:.1f}" for channel, distance in self.because)
         told = {True: "  right", False: "  false", None: "  nobody knows"}[self.right]
-        return f"{self.asset}  raised {self.raised}  {until}  {why}{told}"
+        fault = f"  like {self.fault}" if self.fault else ""
+        return f"{self.asset}  raised {self.raised}  {until}  {why}{fault}{told}"
 
 
 def alarm_list(played: Replayed, truth: Truth, protocol: Protocol) -> list[Alarm]:
@@ -74,8 +77,19 @@ def alarm_list(played: Replayed, truth: Truth, protocol: Protocol) -> list[Alarm
             cleared = None if end == len(tick) else tick_text(contract, tick[end])
             because = _because(played.outputs["contribution"][i][max(0, begin - 2) : begin + 1], contract.names)
             raised = int(tick[begin])
-            found.append(Alarm(truth.assets[i], tick_text(contract, raised), cleared, because, right, end - begin, tick=raised))
+            fault = _likeliest(played, i, begin)
+            found.append(
+                Alarm(truth.assets[i], tick_text(contract, raised), cleared, because, right, end - begin, tick=raised, fault=fault)
+            )
     return found + _sensor_alarms(played, truth)
+
+
+def _likeliest(played: Replayed, at: int, begin: int) -> str:
+    """The class of fault that is likeliest in the mean while an alarm of an asset is raised, healthy aside; empty where none is told."""
+    if not played.classes:
+        return ""
+    near = played.outputs["fault_probability"][at][max(0, begin - 2) : begin + 1, 1:]
+    return played.classes[1 + int(np.argmax(np.nan_to_num(near).sum(0)))]
 
 
 def _sensor_alarms(played: Replayed, truth: Truth) -> list[Alarm]:
@@ -94,10 +108,12 @@ def write_alarms(path: Path, alarms: list[Alarm]) -> None:
     """As CSV, one line each."""
     with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as out:
         writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(["kind", "asset", "channel", "state", "raised", "cleared", "because", "right"])
+        writer.writerow(["kind", "asset", "channel", "state", "raised", "cleared", "because", "fault", "right"])
         for a in alarms:
             why = "; ".join(f"{channel} {distance:.1f}" for channel, distance in a.because)
-            writer.writerow([a.kind, a.asset, a.channel, a.state, a.raised, a.cleared or "", why, "" if a.right is None else int(a.right)])
+            writer.writerow(
+                [a.kind, a.asset, a.channel, a.state, a.raised, a.cleared or "", why, a.fault, "" if a.right is None else int(a.right)]
+            )
 
 
 def _because(contribution: np.ndarray, names: list[str]) -> tuple[tuple[str, float], ...]:

@@ -2,12 +2,61 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from pmx.evaluate.interval import Interval, ratio
 from pmx.evaluate.part import Part
 
 WORK = 5_000_000  # readings times draws for one class: enough for an interval, a second or less
+
+
+@dataclass(frozen=True)
+class Told:
+    """Which classes of faults were told as which.
+
+    Attributes:
+        names: of the classes.
+        counts: readings, int64 [true class, likeliest class].
+        left_out: classes without a reading in the test part, or with nothing beside them.
+        new: classes of the test part that nothing was fitted on: their readings do not count.
+        components: how many physical components are tested, and how many of those were fitted on too, in another recording.
+
+    Example:
+        >>> Told(("healthy", "ball"), np.array([[9, 1], [0, 10]]), components=(2, 0)).usual
+        0.5
+    """
+
+    names: tuple[str, ...]
+    counts: np.ndarray
+    left_out: tuple[str, ...] = ()
+    new: tuple[str, ...] = ()
+    components: tuple[int, int] = (0, 0)
+
+    @property
+    def usual(self) -> float:
+        """Share of the commonest class: the accuracy of who always says it; NaN without a reading."""
+        return float(self.counts.sum(1).max() / self.counts.sum()) if self.counts.sum() else np.nan
+
+    def lines(self) -> list[list[str]]:
+        """Head and lines of the table, a line for each true class."""
+        rows = [[name, *(f"{n:,}" for n in counts)] for name, counts in zip(self.names, self.counts, strict=True)]
+        return [["true class", *(f"told as {name}" for name in self.names)], *rows]
+
+    def notes(self) -> list[str]:
+        """Which split it comes from, and of which classes it says nothing; one sentence each."""
+        tested, known = self.components
+        if known:
+            what = (
+                f"Split by recording: {known} of the {tested} physical components of the test part were fitted on too, in other recordings."
+            )
+            said = [f"{what} This says nothing of another component."]
+        else:
+            said = [f"Split by physical component: none of the {tested} of the test part was fitted on."]
+        said += [f"Always the commonest class has an accuracy of {self.usual:.2f}."] if self.counts.sum() else []
+        said += [f"Nothing can be said of {', '.join(self.left_out)}: no reading, or none beside it."] if self.left_out else []
+        return said + ([f"Never fitted on and not counted: {', '.join(self.new)}."] if self.new else [])
 
 
 def class_metrics(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from pmx.contract import DataError, UsageError
+
+Stretch = tuple[float, float, str]  # first and last tick, and the class of fault in between
 
 
 class Protocol:
@@ -47,6 +50,7 @@ class Truth:
         episodes: per asset float64 [episode, 2], first and last tick of what somebody labelled as anomalous; None = nobody did,
             and failures tell.
         faults: per asset the names of these episodes.
+        kinds: per asset the stretches whose class of fault is known: first and last tick, and the class; empty = nobody says.
 
     Example:
         >>> one = np.array([0.0])
@@ -63,6 +67,7 @@ class Truth:
     born: np.ndarray
     episodes: list[np.ndarray] | None = None
     faults: list[list[str]] = field(default_factory=list)
+    kinds: list[list[Stretch]] = field(default_factory=list)
 
     @property
     def failures(self) -> dict[str, np.ndarray]:
@@ -73,8 +78,8 @@ class Truth:
         """The truth of the assets at these positions alone, int [asset]."""
         assets, failed, replaced = [self.assets[i] for i in at], [self.failed[i] for i in at], [self.replaced[i] for i in at]
         episodes = None if self.episodes is None else [self.episodes[i] for i in at]
-        faults = [self.faults[i] for i in at] if self.faults else []
-        return Truth(assets, failed, replaced, self.seen[at], self.begins[at], self.born[at], episodes, faults)
+        faults, kinds = ([own[i] for i in at] if own else [] for own in (self.faults, self.kinds))
+        return Truth(assets, failed, replaced, self.seen[at], self.begins[at], self.born[at], episodes, faults, kinds)
 
     def lives(self) -> tuple[np.ndarray, np.ndarray]:
         """Every life in the record: its length in ticks, float64 [life], and whether a failure ended it, bool [life]; the last of an asset
@@ -135,6 +140,13 @@ class Truth:
         near = self.next_end(tick, at)[0] - tick <= horizon
         return np.where(self.judged(tick, at, horizon) | (near & (tick >= self.begins[at])), near.astype(np.float64), np.nan)
 
+    def class_at(self, tick: np.ndarray, at: int, names: Sequence[str]) -> np.ndarray:
+        """The class of fault of asset `at` at each tick, as its place among these names, int64 [time]; −1 where nobody knows, or where it
+        is none of them.
+        """
+        known = class_of(tick, self.kinds[at] if self.kinds else [], names)
+        return np.where(tick < self.begins[at], -1, known)
+
     def expect(self, assets: list[str]) -> None:
         """Refuses a replay of other assets: verdicts and truth are matched in order."""
         if assets != self.assets:
@@ -155,3 +167,13 @@ def _next(ends: np.ndarray, tick: np.ndarray) -> np.ndarray:
 def _last(ends: np.ndarray, tick: np.ndarray) -> np.ndarray:
     """The last of the sorted ends before each tick; −inf where there is none."""
     return np.append(-np.inf, ends)[np.searchsorted(ends, tick, side="left")]
+
+
+def class_of(tick: np.ndarray, stretches: Sequence[Stretch], names: Sequence[str]) -> np.ndarray:
+    """The place of the class among these names at each tick, int64 [time]; −1 in no stretch, or in one of another class. Of stretches that
+    overlap, the later one counts.
+    """
+    found = np.full(len(tick), -1)
+    for first, last, name in stretches:
+        found[(tick >= first) & (tick <= last)] = names.index(name) if name in names else -1
+    return found

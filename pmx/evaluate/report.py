@@ -11,6 +11,7 @@ from pmx.contract import Contract
 from pmx.edge.replay import Replayed
 from pmx.evaluate.anomaly import detector_metrics, point_metrics, point_parts
 from pmx.evaluate.bound import BINS, Bounds, interval_metrics
+from pmx.evaluate.classes import Told
 from pmx.evaluate.event import EventCounts, count_events
 from pmx.evaluate.failure import probability_metrics
 from pmx.evaluate.interval import Interval
@@ -40,6 +41,7 @@ class Row:
         silent: assets of the test part without a single verdict: nobody watched them, so that they count as missed and not as quiet.
         more: its other measures: of prognosis, of intervals, of classes.
         parts: what its measures are made of, per asset.
+        told: which classes of faults were told as which; None = it tells none.
 
     Example:
         >>> Row("constant", {"rmse_last_capped": (40.1, 36.0, 44.0)}, None, (np.nan,) * 3).metrics("test", "")["test/rmse_last_capped_hi"]
@@ -56,6 +58,7 @@ class Row:
     silent: tuple[str, ...] = ()
     more: dict[str, Interval] = field(default_factory=dict)
     parts: Parts = field(default_factory=Parts)
+    told: Told | None = None
 
     def delay(self) -> float:
         """Median delay of caught episodes in the life unit; NaN where none was caught."""
@@ -316,6 +319,19 @@ def chance_table(rows: list[Row]) -> str:
     return f"{head}\n" + _grid(["", "AUROC", "Brier", "skill over the mean"], found) if found else ""
 
 
+def class_table(winner: Row) -> str:
+    """How the winner tells classes of faults apart, and which it takes for which; empty where it tells none."""
+    told = winner.told
+    if told is None:
+        return ""
+    each = [[name, cell(winner.more.get(f"auroc/{name}", (np.nan, np.nan, np.nan)))] for name in told.names]
+    areas = _grid(["", "AUROC"], [["all classes, mean", cell(winner.more["macro_auroc"])], *each])
+    head = "Classes of faults; AUROC: each class against the others, higher is better; 95 % interval over assets"
+    first, *rest = told.lines()
+    right = f"Readings by class; told right: {cell(winner.more['accuracy'])}"
+    return "\n".join([head, areas, "", right, _grid(first, rest), *told.notes()])
+
+
 def fault_table(winner: Row) -> str:
     """Which labelled faults the winner saw; empty where there are none."""
     found = {k.removesuffix("/detection_rate"): v for k, v in winner.points.items() if k.endswith("/detection_rate")}
@@ -338,7 +354,7 @@ def tables_of(rows: list[Row], contract: Contract, protocol: Protocol, accepted:
         more = prognosis_table(rows, contract, protocol), interval_table(rows, contract, protocol)
         found += [life_table(rows, contract, protocol), *(t for t in more if t)]
     if rows[0].points:
-        found += [t for t in (chance_table(rows), fault_table(rows[0]), detection_table(rows)) if t]
+        found += [t for t in (chance_table(rows), class_table(rows[0]), fault_table(rows[0]), detection_table(rows)) if t]
     found += [t for t in (lead_table(rows, contract),) if t]
     silent = rows[0].silent
     others = f" and {len(silent) - 8} more" if len(silent) > 8 else ""

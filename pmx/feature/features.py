@@ -158,7 +158,7 @@ class FeatureSet:
         """Whether a tick may be fitted on, bool [row]: off-time never is. A gap in the record is part of a life, whose features and label
         stand, but there is nothing in it to call normal.
         """
-        if task == "anomaly":
+        if task in ("anomaly", "fault"):
             return self.scored(ticks)
         if self.contract_.running is None:
             return np.ones(len(ticks), bool)

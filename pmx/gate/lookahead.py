@@ -61,6 +61,7 @@ def look_ahead(
     if not compared:
         return Gate("look-ahead", False, "nothing could be compared", culprit=f"no training asset has {LEAST_ROWS} readings", rule=RULE)
     wrong = _stray_event(training, history) or _wrong_label(training, contract) or _wrong_episode(real, history, contract)
+    wrong = wrong or _wrong_class(training, history, contract)
     if wrong:
         return Gate("look-ahead", False, wrong[1], culprit=wrong[0], rule=LABEL_RULE)
     detail = f"{compared:,} values of {len(chosen)} assets stayed identical when later readings were cut off, shuffled or spiked"
@@ -249,4 +250,25 @@ def _wrong_episode(real: Truth | None, history: History | None, contract: Contra
             wrong = np.flatnonzero((off < -1e-6) | (off >= 1))
             if len(wrong):
                 return f"episodes of asset {name}", f"episode {wrong[0] + 1} {edge}s {off[wrong[0]]:+.3g} ticks from its own reading"
+    return None
+
+
+def _wrong_class(training: Training, history: History | None, contract: Contract) -> tuple[str, str] | None:
+    """A training tick whose class of fault nobody wrote down for its time."""
+    known = training.labels.fault
+    if history is None or history.faults is None or known is None:
+        return None
+    written = history.faults.with_columns(pl.col("begin", "end").to_physical())
+    asset, tick = training.asset, training.ticks["tick"].to_numpy()
+    for name in np.unique(asset[~np.isnan(known[:, 0])]):
+        rows = np.flatnonzero((asset == name) & ~np.isnan(known[:, 0]))
+        own = written.filter(pl.col("asset") == name)
+        begin, end = (np.ceil(contract.ticks_of(own[n].to_numpy()) - TOLERANCE) for n in ("begin", "end"))
+        for k, label in enumerate(training.classes):
+            told = rows[known[rows, k] > 0]
+            mine = (own["fault"] == label).to_numpy()
+            inside = ((tick[told, None] >= begin[mine]) & (tick[told, None] <= end[mine])).any(1)
+            if not inside.all():
+                at = tick[told[int(np.argmin(inside))]]
+                return f"class of asset {name}", f"at tick {at} training was told {label}, which nobody wrote down for that time"
     return None

@@ -21,6 +21,7 @@ from pmx.feature.graph import step_graph
 from pmx.feature.past import Past
 from pmx.gate.result import Gate
 from pmx.model import Model
+from pmx.pack.classes import probability
 from pmx.pack.core import core_files, memory0
 from pmx.pack.fitted import Fitted
 from pmx.window.label import lives_in
@@ -113,6 +114,8 @@ def parity(
     apart = _relative(shipped, verdicts)
     if "interval" in played.outputs:
         apart = max(apart, _relative(np.concatenate(played.outputs["interval"]), fitted.interval(frame, verdicts)))
+    if "fault_probability" in played.outputs:
+        apart = max(apart, _relative(np.concatenate(played.outputs["fault_probability"]), fitted.probability(frame)))
     head = _head_difference(fitted, fitted.table(begun), seed)
     figures = {
         "bit_equal": equal,
@@ -240,28 +243,34 @@ def _head_difference(fitted: Fitted, x: np.ndarray, seed: int) -> float:
     said, kept = fitted.head(Now(vector, present, regime), memory)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    model = build({"x": vector, "present": present, "regime": regime, "memory": memory}, {"y": said[fitted.output], "kept": kept})
+    model = build(
+        {"x": vector, "present": present, "regime": regime, "memory": memory}, {**{n: said[n] for n in fitted.outputs}, "kept": kept}
+    )
     graph = onnxruntime.InferenceSession(model.SerializeToString(), options)
 
-    def score(part: np.ndarray) -> np.ndarray:
+    def score(part: np.ndarray) -> list[np.ndarray]:
         given = {
             "x": part,
             "present": np.ones(len(part), bool),
             "regime": np.full(len(part), -1),
             "memory": np.repeat(start, len(part), axis=0),
         }
-        return np.asarray(graph.run(["y"], given)[0]).reshape(len(part), -1)
+        return [np.asarray(y).reshape(len(part), -1) for y in graph.run(list(fitted.outputs), given)]
 
     rng = np.random.default_rng(seed)
     rows = x[rng.choice(len(x), min(len(x), 500), replace=False)].copy()
     rows = np.concatenate([rows, _on_thresholds(fitted.model.model, rows, rng)])
-    batched, single = score(rows), np.concatenate([score(r[None]) for r in rows[:64]])
+    batched, single = score(rows), [np.concatenate(y) for y in zip(*(score(r[None]) for r in rows[:64]), strict=True)]
     point = 1 if fitted.output == "rul" else 0
     # each row is the first of an asset of its own: no running mean reaches from one to the next
     alone = np.array([f"row {i}" for i in range(len(rows))])
     past = Past.alone(rows, fitted.features.names_)
     model_says = fitted.stand_in(alone.tolist(), known[0] if known else "").verdict_of(past, alone, alone, np.ones(len(rows), bool))
-    return max(_relative(batched[:, point], model_says), _relative(single[:, point], batched[:64, point]))
+    pairs = [(batched[0][:, point], model_says), (single[0][:, point], batched[0][:64, point])]
+    if fitted.task == "fault":
+        of_classes = probability(fitted.model.score(past, alone)).astype(np.float32)
+        pairs += [(batched[1], of_classes), (single[1], batched[1][:64])]
+    return max(_relative(a, b) for a, b in pairs)
 
 
 def _on_thresholds(model: Model, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:

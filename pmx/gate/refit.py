@@ -31,6 +31,7 @@ FOLDS, LIMITS = 2, 3  # are enough to go through validation and to try alarm lim
 TRAINED, TESTED, BOTH, ROWS = 20, 10, 10, 5_000  # of the sample: assets of each side, or those that are on both, and readings of each
 ROUNDING = 1e-9  # relative: sums over several threads are added in another order
 DELAY = 7  # ticks by which the changed events come later
+OTHER = "another fault"  # what the test part is said to have
 PROBES = 200  # rows that a model is asked about
 FIRST = ("settings_", "range_", "centre_")  # what a normalisation learns before its means: the regimes
 
@@ -178,8 +179,8 @@ def _chosen(names: list[str], history: History, by: str, more: int, seed: int) -
 
 
 def _other_test(learnt: Learnt, readings: pl.DataFrame, history: History, contract: Contract, seed: int) -> tuple[pl.DataFrame, History]:
-    """The readings with other values behind the ticks of the test part, at the same times; and the history with other events of it,
-    and other episodes everywhere, which no training may read.
+    """The readings with other values behind the ticks of the test part, at the same times; and the history with other events and classes
+    of it, and other episodes everywhere, which no training may read.
     """
     rng = np.random.default_rng(seed)
     begins = learnt.ticks.filter(pl.Series(learnt.division.test)).group_by("asset").agg(begins=pl.col("tick").min())
@@ -201,7 +202,15 @@ def _other_test(learnt: Learnt, readings: pl.DataFrame, history: History, contra
     episodes = history.episodes
     if episodes is not None:
         episodes = episodes.with_columns(begin=_later("begin", contract), end=_later("end", contract))
-    return readings.with_columns(columns), replace(history, events=events, episodes=episodes)
+    faults = history.faults
+    if faults is not None:
+        written = pl.Series(contract.ticks_of(faults["known_at"].to_physical().to_numpy())) > float(str(trained))
+        late = written if learnt.division.by == "time" else faults["asset"].is_in(begins["asset"].to_list())
+        faults = faults.with_columns(
+            fault=pl.when(late).then(pl.lit(OTHER)).otherwise("fault"),
+            **{n: pl.when(late).then(_later(n, contract)).otherwise(pl.col(n)) for n in ("begin", "end", "known_at")},
+        )
+    return readings.with_columns(columns), replace(history, events=events, episodes=episodes, faults=faults)
 
 
 def _plausible(x: np.ndarray, low: float, high: float, rng: np.random.Generator) -> np.ndarray:
@@ -233,6 +242,7 @@ def learnt_constants(learnt: Learnt) -> Iterator[Constant]:
     for channel in training.contract.names:
         yield Constant(f"alignment, channel {channel}", training.ticks[channel].to_numpy(), (row,))
     labels = {"life left": training.labels.rul, "certain life": training.labels.at_least, "time since failure": training.labels.since}
+    labels["class of fault"] = training.labels.fault
     yield from (Constant(f"label, {name}", value, (row,)) for name, value in labels.items() if value is not None)
     yield Constant("ticks fitted on", np.array([f"asset {a} at tick {t}" for a, t in winner.used.sort("asset", "tick").iter_rows()]))
     learnt_values = dict(_walk(features.normalise_, ""))

@@ -28,7 +28,9 @@ class Model(ABC):
 
     Attributes:
         task: `rul` (scores are capped remaining useful life in the life unit), `failure` (scores are log-odds that a failure comes
-            within the horizon) or `anomaly` (scores are distances from normal, higher = worse, fitted on healthy ticks).
+            within the horizon), `fault` (scores are log-odds of each class of fault, up to a constant of each tick, fitted on labels
+            float64 [row, class] that are 1 at the class) or `anomaly` (scores are distances from normal, higher = worse, fitted on
+            healthy ticks).
         censored: whether it learns from lives of which only the beginning was seen: its labels are then float64 [row, 2], the life
             left that is certain and the most it can be, infinite where nobody knows.
         exact: whether its nodes give the very bits of `score`, after rounding to float32.
@@ -68,7 +70,7 @@ class Model(ABC):
 
     @abstractmethod
     def score(self, x: Any) -> np.ndarray:
-        """float64 [row] from features float32 [row, feature]."""
+        """float64 [row] from features float32 [row, feature]; of the task `fault` float64 [row, class]."""
 
     def columns(self, names: list[str]) -> list[int]:
         """Which of the features, given by their names, it reads over its `history`."""
@@ -92,7 +94,7 @@ class Model(ABC):
 
     @abstractmethod
     def to_onnx(self, features: Var) -> Var:
-        """Nodes from features float32 [asset, feature] to scores float64 [asset]."""
+        """Nodes from features float32 [asset, feature] to scores float64 [asset]; of the task `fault` float64 [asset, class]."""
 
     def lowered(self, features: Var, past: Var | None) -> Var:
         """As `to_onnx`, given both: features float32 [asset, feature], and its columns over time, None where it reads the newest alone."""

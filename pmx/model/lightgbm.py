@@ -1,4 +1,4 @@
-"""Gradient-boosted trees, lowered exactly: remaining useful life, one of its quantiles, failure within the horizon."""
+"""Gradient-boosted trees, lowered exactly: remaining useful life, one of its quantiles, failure within the horizon, fault classes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Boosted(Model, ABC):
     """Many shallow trees on shuffled shares of rows and features, since lives are few; what they learn is the subclass's choice.
 
     Args:
-        trees: number of trees.
+        trees: number of trees (of each class, where there are classes).
         learning_rate: weight of each.
         num_leaves: leaves of a tree at most.
         min_child_samples: ticks in a leaf at least.
@@ -71,7 +71,8 @@ class Boosted(Model, ABC):
         self.boosters_ = [lightgbm.train(parameters | aim | {"seed": s}, lightgbm.Dataset(x, label), self.trees) for s in seeds]
 
     def score(self, x: np.ndarray) -> np.ndarray:
-        total = np.zeros(len(x))
+        columns = self.boosters_[0].num_model_per_iteration()
+        total = np.zeros((len(x), columns) if columns > 1 else len(x))
         for booster in self.boosters_ if len(x) else ():
             total = total + np.asarray(booster.predict(x, raw_score=True, num_threads=self.threads), np.float64)
         return total / len(self.boosters_)
@@ -88,7 +89,8 @@ class Boosted(Model, ABC):
             score = tree_nodes(x, booster)
             total = score if total is None else op.add(total, score)
         assert total is not None
-        return op.div(op.squeeze(total, op.const([1])), op.const(float(len(self.boosters_)), np.float64))
+        total = total if self.boosters_[0].num_model_per_iteration() > 1 else op.squeeze(total, op.const([1]))
+        return op.div(total, op.const(float(len(self.boosters_)), np.float64))
 
 
 class LightGBM(Boosted):
@@ -162,3 +164,22 @@ class LightGBMFailure(Boosted):
 
     def objective(self, y: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
         return {"objective": "binary"}, y
+
+
+class LightGBMFault(Boosted):
+    """Fault classes by LightGBM on the log loss of all classes at once; its scores are log-odds up to a constant of each tick.
+
+    Arguments as in `Boosted`.
+
+    Example:
+        >>> x = np.arange(300, dtype=np.float32).reshape(-1, 1)
+        >>> model = LightGBMFault(trees=20, learning_rate=0.3, min_child_samples=5)
+        >>> model.fit(x, np.eye(3)[np.repeat([0, 1, 2], 100)], np.repeat("A", 300))
+        >>> model.score(x[[0, 150, 299]]).argmax(1).tolist()
+        [0, 1, 2]
+    """
+
+    task = "fault"
+
+    def objective(self, y: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
+        return {"objective": "multiclass", "num_class": y.shape[1]}, y.argmax(1).astype(np.float64)

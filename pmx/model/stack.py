@@ -51,9 +51,9 @@ class Stack(Model):
             raise UsageError(f"model stack: no candidate {', '.join(strange) or 'to stack'} in this run -> its members are of {listed}")
         made = copy.copy(self)
         made.parts = {n: others[n] for n in self.members or others}
-        wrong = [n for n, m in made.parts.items() if m.task == "anomaly"]
+        wrong = [n for n, m in made.parts.items() if m.task in ("anomaly", "fault")]
         if wrong:
-            raise UsageError(f"model stack: {', '.join(wrong)} learn(s) no target to weigh by -> stack models of rul or failure")
+            raise UsageError(f"model stack: {', '.join(wrong)} learn(s) no single target to weigh by -> stack models of rul or failure")
         made.task = next(iter(made.parts.values())).task
         made.history = max(m.history for m in made.parts.values())
         made.exact = all(m.exact for m in made.parts.values())

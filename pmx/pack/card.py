@@ -24,6 +24,8 @@ def card(name: str, history: History, winner: Fitted, policy: Policy, protocol: 
         if winner.output == "rul"
         else "A probability holds for machines and work like those it was set on; where failures are rarer, it says too much."
         if winner.output == "failure_probability"
+        else "Only these classes can be told: a fault of another kind is taken for one of them, or for none."
+        if winner.task == "fault"
         else "An anomaly score is no probability: it says that something departs from normal, not what will fail or when."
     )
     return f"""# {name}
@@ -54,7 +56,10 @@ def _says(winner: Fitted, contract: Contract, protocol: Protocol) -> str:
     unit = contract.life_unit
     rul = f"remaining useful life in {unit}, at most {protocol.cap:g}"
     chance = f"the probability of a failure within {protocol.horizon:g} {unit}"
-    says = {"rul": rul, "failure_probability": chance}.get(winner.output, "an anomaly score, 0..1, higher = worse")
+    score = "an anomaly score, 0..1, higher = worse"
+    if winner.classes:
+        score += f", of the odds of any fault, and the probability of each class of {', '.join(winner.classes)}"
+    says = {"rul": rul, "failure_probability": chance}.get(winner.output, score)
     aged = any(k.reads_age for k in winner.features.kernels)
     knows = "counts the asset's age from its first reading" if aged else "does not know the asset's age"
     text = f"{says}, once per tick of {contract.tick:g} {unit}; {knows}."

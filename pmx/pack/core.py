@@ -43,11 +43,12 @@ def core_files(
         fitted.features.rows,
         hop,
         fitted.features.slots + fitted.slots,
-        (fitted.output, "contribution", *(["quality"] if fitted.features.quality_ else [])),
+        (*fitted.outputs, "contribution", *(["quality"] if fitted.features.quality_ else [])),
         protocol.cap,
         protocol.horizon,
         protocol.lead,
         waves=spec_of(waves) if waves else None,
+        classes=fitted.classes,
     )
     files = {
         "model.onnx": graph,

@@ -13,6 +13,7 @@ from pmx.alarm.score import knots_of, score_of
 from pmx.feature.features import FeatureSet, Now
 from pmx.feature.past import Past
 from pmx.feature.view import const, cut
+from pmx.pack.classes import fault_nodes, odds_of_fault, probability, probability_nodes
 from pmx.pack.margin import NEW, Margins
 from pmx.pack.odds import Odds
 from pmx.pack.scope import Rows, Scoped
@@ -20,7 +21,7 @@ from pmx.window.label import life_of
 
 RANKS = 1000  # quantiles kept of the healthy ratios: within them an anomaly score is known to a thousandth
 LEVEL = 0.95  # share of healthy validation ticks whose score stays below the healthy level
-OUTPUTS = {"rul": "rul", "anomaly": "anomaly_score", "failure": "failure_probability"}
+OUTPUTS = {"rul": "rul", "anomaly": "anomaly_score", "failure": "failure_probability", "fault": "anomaly_score"}
 """Task -> the verdict output that the alarm watches."""
 FLEET = ""  # the asset whose level holds for all
 
@@ -68,11 +69,12 @@ class Fitted:
         name: of the candidate.
         features, model: fitted.
         cap: largest RUL stated, in the life unit.
-        healthy: what an anomaly score is measured by; of the task `anomaly` alone.
+        healthy: what an anomaly score is measured by; of the tasks `anomaly` and `fault`.
         odds: what turns log-odds into a probability; of the task `failure` alone.
         margins: the interval around a remaining useful life; None = it has none.
         used: `asset`, `tick` of every tick that normalisation or model was fitted on.
         profile: the opset profile that its graph is written in (`pmx.pack.profile`).
+        classes: of faults, `healthy` first; of the task `fault` alone.
     """
 
     name: str
@@ -84,6 +86,7 @@ class Fitted:
     odds: Odds | None = None
     used: pl.DataFrame = field(default_factory=pl.DataFrame)
     profile: str = "ort"
+    classes: tuple[str, ...] = ()
 
     @property
     def task(self) -> str:
@@ -93,6 +96,11 @@ class Fitted:
     def output(self) -> str:
         """The verdict output that the alarm watches."""
         return OUTPUTS[self.task]
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """All verdict outputs of the model, the one that the alarm watches first."""
+        return (self.output, "fault_probability") if self.task == "fault" else (self.output,)
 
     def verdict(self, ticks: pl.DataFrame) -> np.ndarray:
         """That output offline, float32 [row], of `rul` its point estimate; each asset's ticks must be complete and in order."""
@@ -110,6 +118,11 @@ class Fitted:
         ends = self.margins.around(point.astype(np.float64), self.regime(ticks))
         return np.clip(ends, 0.0, self.cap).astype(np.float32)
 
+    def probability(self, ticks: pl.DataFrame) -> np.ndarray:
+        """Of the task `fault` the probability of each class offline, float32 [row, class]; NaN where nothing was read."""
+        score = self.model.score(self.past(ticks), ticks["asset"].to_numpy())
+        return np.where(self.features.scored(ticks)[:, None], probability(score), np.nan).astype(np.float32)
+
     def verdict_of(self, past: Rows, asset: np.ndarray, life: np.ndarray, seen: np.ndarray) -> np.ndarray:
         """The verdict from features, their assets and lives, and whether the tick has a score of any channel, bool [row]; without a look
         at what a regime has evidence for.
@@ -120,6 +133,7 @@ class Fitted:
         if self.odds is not None:
             return self.odds.probability(score).astype(np.float32)
         assert self.healthy is not None
+        score = odds_of_fault(score) if self.task == "fault" else score
         score = smoothed(np.where(seen, score, np.nan), life, self.model.model.smooth)
         return score_of(score / self.healthy.levels(asset), self.healthy.ratios).astype(np.float32)
 
@@ -158,7 +172,7 @@ class Fitted:
 
     @property
     def _mean_slots(self) -> int:
-        return 2 if self.task == "anomaly" and self.model.model.smooth else 0
+        return 2 if self.healthy is not None and self.model.model.smooth else 0
 
     @property
     def _columns(self) -> list[int]:
@@ -193,7 +207,12 @@ class Fitted:
         mean, own = cut(memory, 0, self._mean_slots, 1), cut(memory, self._mean_slots + self._past_slots, self.slots, 1)
         past, held = self._trace(now.features, cut(memory, self._mean_slots, self._mean_slots + self._past_slots, 1))
         constants = cut(own, int(self._own_level), int(self._own_level) + self.model.slots, 1)
-        score = op.unsqueeze(self.model.nodes(now.features, past, constants), op.const([1]))
+        score, said = self.model.nodes(now.features, past, constants), dict[str, Var]()
+        if self.task == "fault":
+            known = op.where(op.unsqueeze(now.present, op.const([1])), probability_nodes(score), const(np.nan))
+            score, said = fault_nodes(score), {"fault_probability": op.cast(known, to=np.float32)}
+        else:
+            score = op.unsqueeze(score, op.const([1]))
         if self.task == "rul":
             return {"rul": self._life(score, now.regime)}, op.concat([mean, held, own], axis=1)
         if self.odds is not None:
@@ -205,7 +224,8 @@ class Fitted:
             score, mean = _running_mean(score, mean, self.model.model.smooth)
         level = cut(own, 0, 1, 1) if self._own_level else const(self.healthy.level[FLEET])
         verdict = _rank(op.div(score, level), self.healthy.ratios)
-        return {"anomaly_score": op.cast(op.squeeze(verdict, op.const([1])), to=np.float32)}, op.concat([mean, held, own], axis=1)
+        said["anomaly_score"] = op.cast(op.squeeze(verdict, op.const([1])), to=np.float32)
+        return said, op.concat([mean, held, own], axis=1)
 
     def _trace(self, features: Var, memory: Var) -> tuple[Var | None, Var]:
         """The model's columns over time, float32 [asset, history, column], and the memory that follows."""

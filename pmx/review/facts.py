@@ -300,6 +300,7 @@ class Facts:
         assets, alarms, events: of the test part; the alarms that have a page.
         left_out: what has no page of its own and why; empty = nothing.
         calibration: the verdict against what happened; `calibrated` says what is compared.
+        classes: heads and cells of the table of classes of faults, true against told; `classed` says how well, and from which split.
         points: candidates; shown as a front where their cost was measured.
         contributions: channel, its mean contribution before caught events and in healthy time.
         gates, card, command: as told by the run.
@@ -340,3 +341,5 @@ class Facts:
     card: str = ""
     command: str = ""
     identity: tuple[tuple[str, str], ...] = ()
+    classes: tuple[tuple[str, ...], ...] = ()
+    classed: tuple[str, ...] = ()

@@ -78,6 +78,7 @@ def gather(plan: Plan, result: Result, alarms: list[Alarm], command: str) -> Fac
         _card(result),
         command,
         _identity(plan, result),
+        *_classes(result.rows[0]),
     )
 
 
@@ -110,6 +111,15 @@ def _coverage(winner: Row) -> Interval:
     """Of the intervals at the last readings; of all of them, where no life is known at the last."""
     last = winner.more.get("coverage_last", NOBODY)
     return winner.more.get("coverage_all", NOBODY) if np.isnan(last[0]) else last
+
+
+def _classes(winner: Row) -> tuple[tuple[tuple[str, ...], ...], tuple[str, ...]]:
+    """The table of classes of faults, and sentences that say how well they are told, and from which split."""
+    told = winner.told
+    if told is None:
+        return (), ()
+    well = f"Mean AUROC of the classes {cell(winner.more['macro_auroc'])}, told right {cell(winner.more['accuracy'])}; higher is better."
+    return tuple(tuple(line) for line in told.lines()), (well, *told.notes())
 
 
 def _what(result: Result) -> str:

@@ -19,9 +19,11 @@ from pmx.feature.kernel import Lags
 from pmx.feature.past import Past
 from pmx.model import Model
 from pmx.model.stack import Stack, bound
+from pmx.pack.classes import odds_of_fault
 from pmx.pack.fitted import OUTPUTS, Fitted, Healthy, smoothed
 from pmx.pack.odds import Odds
 from pmx.pack.scope import Scoped
+from pmx.select.classes import class_errors
 from pmx.select.limits import set_limits
 from pmx.select.training import Training
 from pmx.window.label import enter_mid_life, life_of, pseudo_test
@@ -40,7 +42,7 @@ class Trial:
     Attributes:
         name: of the candidate.
         model: not fitted.
-        healthy: what healthy out-of-fold scores look like; of the task `anomaly` alone.
+        healthy: what healthy out-of-fold scores look like; of the tasks `anomaly` and `fault`.
         odds: what turns its scores into probabilities; of the task `failure` alone.
         policy: the alarm limits set on its out-of-fold verdicts.
         metrics: `validation/...`, rates as fractions.
@@ -90,14 +92,16 @@ def out_of_fold(
     tell: Tell,
     tables: Tables = FeatureSet.table,
 ) -> dict[str, np.ndarray]:
-    """Scores of every training tick, stacks aside, by a model that did not see its fold, float64 [row] per candidate; NaN where no fold predicts.
+    """Scores of every training tick, stacks aside, by a model that did not see its fold, float64 [row] per candidate, of the task `fault`
+    [row, class]; NaN where no fold predicts.
 
     The normalisation is fitted inside each fold too. A tick without any reading is not fitted on, and has no anomaly score; nor is one
-    whose regime is unknown, in the task `anomaly`.
+    whose regime is unknown, in the tasks `anomaly` and `fault`.
     """
     task, models = task_of(models, features), {n: m for n, m in models.items() if not isinstance(m, Stack)}
     training.usable(task, protocol)  # refused here, before anything is fitted
-    scores = {name: np.full(len(training.ticks), np.nan) for name in models}
+    shape = (len(training.ticks), *([len(training.classes)] if task == "fault" else []))
+    scores = {name: np.full(shape, np.nan) for name in models}
     folds = training.folds(task)
     for i, (fit, validate) in enumerate(folds):
         rows, target = training.fold(fit, validate, task, protocol)
@@ -109,7 +113,7 @@ def out_of_fold(
                 f"fold {i + 1} of {len(folds)}: no tick has a label to fit on -> fewer window.folds, or a history with more failures"
             )
         past = Past.of(tables(fitted_features, training.ticks), life_of(training.ticks), fitted_features.names_)
-        shown = validate & fits if task == "anomaly" else validate
+        shown = validate & fits if task in ("anomaly", "fault") else validate
         for j, (name, model) in enumerate(models.items()):
             tell(f"fold {i + 1} of {len(folds)}: {name}", i * len(models) + j, len(folds) * len(models))
             own, label = (rows, target) if not model.censored else training.fold(fit, validate, task, protocol, censored=True)
@@ -130,7 +134,9 @@ def try_out(name: str, model: Model, scores: np.ndarray, training: Training, pro
         verdict = odds.probability(scores).astype(np.float32)
         metrics = _chance_errors(verdict, training, protocol)
     else:
-        healthy, verdict = _healthy(model, scores, training, protocol)
+        metrics = class_errors(scores, training, protocol) if model.task == "fault" else metrics
+        watched = odds_of_fault(scores) if model.task == "fault" else scores
+        healthy, verdict = _healthy(model, watched, training, protocol)
     ratios = None if healthy is None else healthy.ratios
     if odds is not None:
         ratios = verdict[(training.labels.fails_within(protocol.horizon) > 0) & ~np.isnan(verdict)]
@@ -159,6 +165,8 @@ def try_out(name: str, model: Model, scores: np.ndarray, training: Training, pro
         value = -metrics["validation/rmse_cut_capped"]
     elif odds is not None:
         value = -metrics["validation/brier"]
+    elif "validation/log_loss" in metrics:
+        value = -metrics["validation/log_loss"]
     elif counts.counted.any():
         value = metrics["validation/event_recall"] - metrics["validation/false_alarms_per_asset"]
     else:
@@ -249,7 +257,8 @@ class Refits:
             model = replace(model, own={a: m for a, m in model.own.items() if a in features.normalise_.own_})
         usable = self._usable(trial.model, fits)[0]
         used_ticks = pl.concat([features.fitted_on_, training.ticks.filter(pl.Series(usable)).select("asset", "tick")]).unique()
-        return Fitted(trial.name, features, model, self.protocol.cap, trial.healthy, odds=trial.odds, used=used_ticks)
+        classes = training.classes if task == "fault" else ()
+        return Fitted(trial.name, features, model, self.protocol.cap, trial.healthy, odds=trial.odds, used=used_ticks, classes=classes)
 
     def _usable(self, model: Model, fits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         usable, target = self.training.usable(model.task, self.protocol, model.censored)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 
 from pmx.align import tick_of
 from pmx.contract import BLANKS, Contract, DataError, refusal_text, shown
-from pmx.evaluate.protocol import Protocol, Truth
+from pmx.evaluate.protocol import Protocol, Stretch, Truth, class_of
 from pmx.source import History
+from pmx.source.episodes import HEALTHY
 from pmx.window.label import ENDS, Labels, ends_of, label
 from pmx.window.split import Division, Split
 
@@ -29,6 +30,8 @@ class Training:
         split: folds it for validation.
         fits: bool [row], the ticks that are fitted on; the others, of calibration runs, set limits alone.
         each: whether constants are fitted for each asset apart.
+        faults: what was known of the training assets' faults, as in `History.faults`; None = nothing.
+        classes: of these faults, `healthy` first; empty = nothing is known.
     """
 
     ticks: pl.DataFrame
@@ -40,6 +43,8 @@ class Training:
     split: Split
     fits: np.ndarray
     each: bool = False
+    faults: pl.DataFrame | None = None
+    classes: tuple[str, ...] = ()
 
     @property
     def asset(self) -> np.ndarray:
@@ -47,7 +52,7 @@ class Training:
 
     def usable(self, task: str, protocol: Protocol, censored: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """Which ticks a task fits on, bool [row], and their targets, float64 [row]: capped RUL where known; whether a failure comes within
-        the horizon, where known; healthy ticks for an anomaly.
+        the horizon, where known; healthy ticks for an anomaly; the class of fault where known, float64 [row, class].
 
         Args:
             censored: whether the model learns from lives that were cut short, too: see `Model.censored`.
@@ -61,6 +66,10 @@ class Training:
             raise DataError(
                 f"no failure comes {within} -> a longer evaluate.horizon, a history with failures, or a model of the task anomaly"
             )
+        if task == "fault" and (target[usable].any(0).sum() < 2 or not target[usable, 0].any()):
+            known = ", ".join(c for c, there in zip(self.classes, target[usable].any(0), strict=True) if there)
+            what = f"the training part holds {known} alone: nothing tells one class from another"
+            raise DataError(f"{what} -> train on healthy assets and on some with a fault, or a model of the task anomaly")
         return usable, target
 
     def fold(
@@ -72,6 +81,8 @@ class Training:
         else:
             own, tested = self.ticks.filter(pl.Series(fit)), self.ticks.filter(pl.Series(validate))["asset"]
             known = label(own, _known_then(self.events, own, tested, self.contract), self.contract)
+            if self.faults is not None:
+                known = with_faults(known, own, _known_then(self.faults, own, tested, self.contract), self.classes, self.contract)
             usable = np.zeros(len(fit), bool)
             usable[fit], told = _usable(known, task, protocol, censored)
             target = np.full((len(fit), *told.shape[1:]), np.nan)
@@ -84,32 +95,67 @@ class Training:
 
     def healthy(self, protocol: Protocol) -> np.ndarray:
         """bool [row]: ticks that count as healthy."""
-        return _usable(self.labels, "anomaly", protocol)[0]
+        return self.labels.faultless if self.labels.faulty.any() else _usable(self.labels, "anomaly", protocol)[0]
 
     @staticmethod
     def of(ticks: pl.DataFrame, division: Division, history: History, split: Split, each: bool = False) -> Training:
         """The training part of a history's ticks; under a split by time, orders written after it ended are not known yet."""
         _refuse_strangers(history.events, history)
-        own, events = ticks.filter(pl.Series(division.train)), history.events
+        own, events, contract = ticks.filter(pl.Series(division.train)), history.events, history.contract
+        faults = None if history.faults is None else history.faults.filter(pl.col("asset").is_in(own["asset"].unique().to_list()))
         if division.by == "time":
-            events = _known_then(events, own, ticks.filter(pl.Series(division.test))["asset"], history.contract)
-        labels = label(own, events, history.contract)
-        happened = truth(own, events, history.contract, np.ones(len(own), bool))
+            tested = ticks.filter(pl.Series(division.test))["asset"]
+            events = _known_then(events, own, tested, contract)
+            faults = None if faults is None else _known_then(faults, own, tested, contract)
+        labels, classes = label(own, events, contract), () if faults is None else classes_of(faults)
+        if faults is not None:
+            labels = with_faults(labels, own, faults, classes, contract)
+        # what is known to be faulty in the training part is an episode of validation
+        marked = faults.filter(pl.col("fault") != HEALTHY) if faults is not None and labels.faulty.any() else None
+        happened = truth(own, events, contract, np.ones(len(own), bool), marked)
         fits = ~own["asset"].is_in(sorted(history.calibration)).to_numpy()
-        return Training(own, labels, happened, events, history.contract, division.by, split, fits, each)
+        return Training(own, labels, happened, events, contract, division.by, split, fits, each, faults, classes)
 
 
 def _usable(labels: Labels, task: str, protocol: Protocol, censored: bool = False) -> tuple[np.ndarray, np.ndarray]:
     if task == "failure":
         target = labels.fails_within(protocol.horizon)
         return ~np.isnan(target), target
+    if task == "fault":
+        target = np.full((len(labels.rul), 1), np.nan) if labels.fault is None else labels.fault
+        return ~np.isnan(target[:, 0]), target
     if censored:
         return labels.bounds(protocol.cap)
     target = labels.capped(protocol.cap)
     if task == "rul":
         return ~np.isnan(target), target
-    # where no failure is on record at all, none is known to come: every tick counts as healthy
-    return (labels.at_least >= 0 if np.isnan(labels.rul).all() else labels.healthy(protocol.horizon)), target
+    # where no failure is on record at all, none is known to come: every tick counts as healthy, unless it is known to have a fault
+    well = labels.at_least >= 0 if np.isnan(labels.rul).all() else labels.healthy(protocol.horizon)
+    return well & ~labels.faulty, target
+
+
+def classes_of(faults: pl.DataFrame) -> tuple[str, ...]:
+    """The classes of faults as in `History.faults`: `healthy` first, the others by name."""
+    return (HEALTHY, *sorted(set(faults["fault"].to_list()) - {HEALTHY}))
+
+
+def with_faults(labels: Labels, ticks: pl.DataFrame, faults: pl.DataFrame, classes: tuple[str, ...], contract: Contract) -> Labels:
+    """The labels of these ticks with the class of fault of each, as far as it is known."""
+    asset, tick = ticks["asset"].to_numpy(), ticks["tick"].to_numpy()
+    at = np.full(len(asset), -1)
+    for name, own in _stretches(faults, contract).items():
+        rows = asset == name
+        at[rows] = class_of(tick[rows], own, classes)
+    return replace(labels, fault=np.where(at[:, None] < 0, np.nan, np.eye(len(classes))[at]))
+
+
+def _stretches(faults: pl.DataFrame, contract: Contract) -> dict[str, list[Stretch]]:
+    """Asset -> first and last tick of its stretches and their class, by their beginning."""
+    found: dict[str, list[Stretch]] = {}
+    plain = faults.with_columns(pl.col("begin", "end").to_physical()).sort("asset", "begin", "end", "fault")
+    for asset, begin, end, fault in plain.select("asset", "begin", "end", "fault").iter_rows():
+        found.setdefault(asset, []).append((float(tick_of(contract, begin)), float(tick_of(contract, end)), fault))
+    return found
 
 
 def _refuse_strangers(events: pl.DataFrame, history: History) -> None:
@@ -135,12 +181,20 @@ def _known_then(events: pl.DataFrame, own: pl.DataFrame, tested: pl.Series, cont
     return dated.filter(pl.col("known") <= pl.col("until").fill_null(fleet)).drop("known", "until")
 
 
-def truth(ticks: pl.DataFrame, events: pl.DataFrame, contract: Contract, counts: np.ndarray, episodes: pl.DataFrame | None = None) -> Truth:
+def truth(
+    ticks: pl.DataFrame,
+    events: pl.DataFrame,
+    contract: Contract,
+    counts: np.ndarray,
+    episodes: pl.DataFrame | None = None,
+    faults: pl.DataFrame | None = None,
+) -> Truth:
     """What happened to the assets of these ticks.
 
     Args:
         episodes: as in `History.episodes`; left out for the training part, which must not see labels.
         counts: bool [row], the ticks that an evaluation looks at; assets without any are left out.
+        faults: as in `History.faults`.
     """
     looked = (
         ticks.with_columns(counts=pl.Series(counts))
@@ -161,17 +215,10 @@ def truth(ticks: pl.DataFrame, events: pl.DataFrame, contract: Contract, counts:
     failed, replaced = (
         [np.array([e for e in ends[kind].get(a, []) if e >= b], np.float64) for a, b in zip(assets, born, strict=True)] for kind in ENDS
     )
-    labelled, faults = (None, []) if episodes is None else _labelled(episodes, assets, contract)
-    return Truth(assets, failed, replaced, seen, begins, born, labelled, faults)
-
-
-def _labelled(episodes: pl.DataFrame, assets: list[str], contract: Contract) -> tuple[list[np.ndarray], list[list[str]]]:
-    """Per asset the first and last tick of its episodes, float64 [episode, 2], and their names."""
-    at: dict[str, list[tuple[int, int]]] = {a: [] for a in assets}
-    names: dict[str, list[str]] = {a: [] for a in assets}
-    plain = episodes.with_columns(pl.col("begin", "end").to_physical()).sort("asset", "begin", "end", "fault")
-    for asset, begin, end, fault in plain.select("asset", "begin", "end", "fault").iter_rows():
-        if asset in at:
-            at[asset].append((tick_of(contract, begin), tick_of(contract, end)))
-            names[asset].append(fault)
-    return [np.array(at[a], np.float64).reshape(-1, 2) for a in assets], [names[a] for a in assets]
+    own = {} if faults is None else _stretches(faults, contract)
+    kinds = [] if faults is None else [own.get(a, []) for a in assets]
+    if episodes is None:
+        return Truth(assets, failed, replaced, seen, begins, born, kinds=kinds)
+    marked = _stretches(episodes, contract)
+    labelled = [np.array([s[:2] for s in marked.get(a, [])], np.float64).reshape(-1, 2) for a in assets]
+    return Truth(assets, failed, replaced, seen, begins, born, labelled, [[s[2] for s in marked.get(a, [])] for a in assets], kinds)

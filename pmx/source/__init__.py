@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -91,6 +91,10 @@ class History:
         groups: asset -> group of like assets or experiments, for choices that are made on the other groups; may be empty.
         notes: what a user should know of the files beside their rows, such as columns that were left out; one sentence each.
         waves: the waveforms that `rows` were reduced from, by the same snapshot; None = there are none.
+        faults: `asset`, `begin`, `end` (as of episodes), `fault` (its class, `healthy` where there was none) and `known_at`: what kind of
+            fault which stretch had. Those of training assets are fitted on by the task `fault`, those of test assets judge it. None =
+            nobody says.
+        components: asset -> the physical component that it shows, where several assets are recordings of one; else each is its own.
 
     Example:
         >>> import polars as pl
@@ -114,6 +118,13 @@ class History:
     groups: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     waves: Waves | None = None
+    faults: pl.DataFrame | None = None
+    components: dict[str, str] = field(default_factory=dict)
+
+    def shared(self, fitted: Iterable[str], tested: Iterable[str]) -> tuple[int, int]:
+        """How many physical components are tested, and how many of those were fitted on too, in another recording."""
+        learnt, met = ({self.components.get(a, a) for a in assets} for assets in (fitted, tested))
+        return len(met), len(met & learnt)
 
 
 class Source(ABC):

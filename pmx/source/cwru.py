@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import struct
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +22,9 @@ from scipy.signal import firwin, resample_poly
 from pmx.contract import Channel, Contract, DataError, UsageError, shown
 from pmx.source import History, Reduction, Source, Waves
 from pmx.source.download import recorded
-from pmx.source.episodes import episode_table, no_events, title
+from pmx.source.episodes import HEALTHY, episode_table, fault_table, no_events, title
 from pmx.source.lines import natural
+from pmx.source.matlab import variables
 from pmx.source.wave import tick_rows
 
 SHA256 = {
@@ -45,7 +44,7 @@ RPM = {0: 1797.0, 1: 1772.0, 2: 1750.0, 3: 1730.0}  # by motor load, where a fil
 SPEED = Channel("speed", "rpm", "setting", 0.0, 3600.0)
 PARTS = {"normal-fit": 0.4, "normal-limits": 0.25, "normal-test": 0.35}  # shares of each healthy file, one after the other
 PASS, TAPS = 0.45, 255  # of the rate that is left; the filter is down by 50 dB before the new Nyquist frequency
-LARGEST = 1 << 28  # bytes that one variable may take once it is unpacked
+HELD_OUT = ("faults", "bearings", "loads")
 
 
 @dataclass(frozen=True)
@@ -85,12 +84,17 @@ class Cwru(Source):
     snapshot, reduced to tick channels. Each healthy file is cut into three runs, one after the other: 40 % is fitted on, 25 % sets
     limits, 35 % is tested. A fault is there from the first snapshot on.
 
+    What is tested beside the healthy run is a choice: `faults`, all of them, and none is fitted on; `bearings`, the last one of each kind
+    of fault, by name, and its others teach the kind; `loads`, each bearing at its highest load, and the other loads teach its kind: then
+    an asset is a bearing at a load, and the same bearings stand on both sides, so that nothing is said of the next one.
+
     Args:
         root: the folder that holds `Normal` and `12k_Drive_End`; longer names that begin so will do.
         snapshot: cuts and reduces the waveforms; files are decimated to its rate.
         subset: bearings such as `B007` or `OR021@3`, one or a list; None = all under `root`.
         record: `12k_Drive_End`, `12k_Fan_End` or `48k_Drive_End`.
         sensors: of `drive_end`, `fan_end` and `base`; what a file lacks is missing.
+        held_out: `faults`, `bearings` or `loads`.
 
     Example:
         >>> from pmx.feature.kernel import TrailingMean
@@ -108,7 +112,11 @@ class Cwru(Source):
         subset: str | list[str] | None = None,
         record: str = "12k_Drive_End",
         sensors: tuple[str, ...] | list[str] = ("drive_end", "fan_end"),
+        held_out: str = "faults",
     ) -> None:
+        if held_out not in HELD_OUT:
+            raise UsageError(f"source.held_out is {shown(held_out)!r} -> choose from {', '.join(HELD_OUT)}")
+        self.held_out = held_out
         self.root, self.snapshot, self.record, self.sensors = root, snapshot, record, tuple(sensors)
         self.subset = [subset] if isinstance(subset, str) else subset
         if record not in RECORDS:
@@ -156,23 +164,47 @@ class Cwru(Source):
             pieces += self._pieces(recording, raw)
         waves = Waves(_on_one_clock(pieces, contract.tick).lazy(), self.waves, self.snapshot)
         rows = tick_rows(waves)
-        kinds = {r.bearing: r.kind for r in files if r.kind != NORMAL}
-        spans = rows.group_by("asset").agg(begin=pl.col("time").min(), end=pl.col("time").max())
-        spans = spans.filter(pl.col("asset").is_in(list(kinds))).sort("asset")
+        of = {self._asset(r): r for r in files if r.kind != NORMAL}
+        tested = self._tested(of)
+        spans = rows.group_by("asset").agg(begin=pl.col("time").min(), end=pl.col("time").max()).sort("asset").rows()
+        marked = [(a, b, e, _fault(of[a].bearing, of[a].kind)) for a, b, e in spans if a in tested]
+        classes = [(a, b, e, FAULTS[of[a].kind].replace(" ", "_") if a in of else HEALTHY, b) for a, b, e in spans]
         return History(
             "cwru" if self.subset is None else title("cwru", self.subset),
             contract,
             rows.lazy(),
             no_events(contract),
-            frozenset([*kinds, "normal-test"]),
+            frozenset([*tested, "normal-test"]),
             digest.hexdigest(),
             "bearings",
-            episode_table(contract, [(a, b, e, _fault(a, kinds[a])) for a, b, e in spans.iter_rows()]),
+            episode_table(contract, marked),
             frozenset(["normal-limits"]),
-            kinds | dict.fromkeys(PARTS, NORMAL),
+            {a: r.kind for a, r in of.items()} | dict.fromkeys(PARTS, NORMAL),
             _notes(files),
             waves,
+            fault_table(contract, classes),
+            {a: r.physical for a, r in of.items()} | dict.fromkeys(PARTS, NORMAL),
         )
+
+    def _asset(self, recording: Recording) -> str:
+        return f"{recording.bearing} at load {recording.load}" if self.held_out == "loads" else recording.bearing
+
+    def _tested(self, of: dict[str, Recording]) -> set[str]:
+        """Which assets with a fault are tested: all, the last bearing of each kind, or each bearing's highest load."""
+        if self.held_out == "faults":
+            return set(of)
+        by_load = self.held_out == "loads"
+        units: dict[str, dict[str, list[str]]] = {}  # what needs two -> each of these, in order -> its assets
+        for asset, r in of.items():
+            whole, one = (r.bearing, str(r.load)) if by_load else (FAULTS[r.kind], r.physical)
+            units.setdefault(whole, {}).setdefault(one, []).append(asset)
+        lone = sorted(whole for whole, ones in units.items() if len(ones) < 2)
+        if lone:
+            what, other = ("load", "bearings or faults") if by_load else ("bearing", "loads or faults")
+            raise DataError(
+                f"source.held_out={self.held_out}: only one {what} of {', '.join(lone)} -> source.held_out={other}, or more files"
+            )
+        return {asset for ones in units.values() for asset in list(ones.values())[-1]}
 
     def published(self) -> dict[str, bool]:
         known, folder = recorded(Path(self.root)) | SHA256, Path(self.root)
@@ -226,7 +258,7 @@ class Cwru(Source):
             | {s: pl.Series(c, dtype=pl.Array(pl.Float32, size)) for s, c in columns.items()}
         )
         ends = np.round(np.cumsum(list(PARTS.values())) * count).astype(int).tolist()
-        cuts = zip(PARTS, [0, *ends], ends, strict=False) if recording.kind == NORMAL else [(recording.bearing, 0, count)]
+        cuts = zip(PARTS, [0, *ends], ends, strict=False) if recording.kind == NORMAL else [(self._asset(recording), 0, count)]
         for asset, begin, end in cuts:
             yield table[begin:end].select("file", "row", pl.lit(asset).alias("asset"), "speed", *self.sensors)
 
@@ -306,67 +338,3 @@ def _notes(files: list[Recording]) -> tuple[str, ...]:
         told = ", ".join(map(str, sorted(loads)))
         notes.append(f"the healthy bearing ran at load {told} alone: at load {', '.join(map(str, other))} hp a fault and a load look alike")
     return tuple(notes)
-
-
-# ---- MATLAB 5: numeric matrices alone, read with every length checked; a file can make SciPy's reader crash the process
-
-
-TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
-MATRIX, PACKED, NUMERIC = 14, 15, range(6, 16)
-
-
-def variables(raw: bytes, file: Path) -> dict[str, np.ndarray]:
-    """The real numeric variables of a MATLAB 5 file, flattened, float64 [value]; others are left out.
-
-    Args:
-        raw: the file's bytes.
-        file: for errors.
-    """
-    order = {b"IM": "<", b"MI": ">"}.get(raw[126:128]) if raw.startswith(b"MATLAB 5.0") else None
-    if order is None:
-        raise DataError(f"{file}: no MATLAB 5 file -> save it with -v6 or -v7, or take it from its home")
-    found = {}
-    try:
-        for kind, data in _elements(memoryview(raw)[128:], order):
-            if kind == PACKED:
-                packer = zlib.decompressobj()
-                data = memoryview(packer.decompress(data, LARGEST))
-                if packer.unconsumed_tail:
-                    raise ValueError(f"a variable unpacks to more than {LARGEST:,} bytes")
-                kind, data = next(_elements(data, order))
-            if kind == MATRIX and (variable := _matrix(data, order)):
-                found[variable[0]] = variable[1]
-    except (ValueError, struct.error, zlib.error, StopIteration, UnicodeDecodeError) as error:
-        raise DataError(f"{file}: broken MATLAB file ({error or 'it ends too soon'}) -> take the whole file from its home") from None
-    return found
-
-
-def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
-    """Type and bytes of each element; one of up to four bytes shares its tag."""
-    at = 0
-    while at < len(data):
-        kind, size = struct.unpack_from(order + "II", data, at)
-        begin, small = at + 8, kind >> 16
-        if small:
-            kind, size, begin = kind & 0xFFFF, small, at + 4
-        if begin + size > len(data) or (small and size > 4):
-            raise ValueError(f"an element of {size:,} bytes at byte {at:,} ends beyond the file")
-        yield kind, data[begin : begin + size]
-        at = at + 8 if small else begin + size + (0 if kind == PACKED else -size % 8)
-
-
-def _matrix(data: memoryview, order: str) -> tuple[str, np.ndarray] | None:
-    """Name and values of a matrix; None where it is complex, sparse or no matrix of numbers."""
-    parts = _elements(data, order)
-    flags = struct.unpack_from(order + "I", next(parts)[1])[0]
-    sizes = np.frombuffer(next(parts)[1], order + "i4")
-    name = bytes(next(parts)[1]).decode("ascii")
-    if flags & 0xFF not in NUMERIC or flags & 0x800:
-        return None
-    kind, values = next(parts)
-    if kind not in TYPES:
-        raise ValueError(f"variable {name} holds elements of the unknown type {kind}")
-    found = np.frombuffer(values, order + TYPES[kind]).astype(np.float64)
-    if len(found) != np.prod(sizes, dtype=np.int64):
-        raise ValueError(f"variable {name} has {len(found):,} values, its size says {' x '.join(map(str, sizes))}")
-    return name, found

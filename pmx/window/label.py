@@ -24,6 +24,8 @@ class Labels:
         rul: float64 [row], NaN where no failure is known to come.
         at_least: float64 [row], the life left that is certain: `rul` where known, else until the asset was last seen alive.
         since: float64 [row], time since the asset's last failure, infinite where it had none; None = none had one.
+        fault: float64 [row, class], 1 at the class of fault that the tick is known to have, of which the first is healthy; NaN where nobody
+            knows; None = nothing is known of any.
 
     Example:
         >>> labels = Labels(np.array([200.0, np.nan, np.nan]), np.array([200.0, 130.0, 5.0]))
@@ -36,6 +38,7 @@ class Labels:
     rul: np.ndarray
     at_least: np.ndarray
     since: np.ndarray | None = None
+    fault: np.ndarray | None = None
 
     def capped(self, cap: float) -> np.ndarray:
         """RUL, at most `cap`. A censored tick whose certain life reaches the cap is known after all; the others stay NaN."""
@@ -60,6 +63,16 @@ class Labels:
         """bool [row]: certainly more than `horizon` of life left, and no repair going on: no failure within `horizon` before."""
         repaired = np.ones(len(self.at_least), bool) if self.since is None else self.since > horizon
         return (self.at_least > horizon) & repaired
+
+    @property
+    def faulty(self) -> np.ndarray:
+        """bool [row]: known to have a fault of some class."""
+        return np.zeros(len(self.at_least), bool) if self.fault is None else np.nan_to_num(self.fault[:, 1:]).any(1)
+
+    @property
+    def faultless(self) -> np.ndarray:
+        """bool [row]: known to have none."""
+        return np.zeros(len(self.at_least), bool) if self.fault is None else self.fault[:, 0] == 1
 
 
 def label(ticks: pl.DataFrame, events: pl.DataFrame, contract: Contract) -> Labels:
