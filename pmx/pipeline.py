@@ -87,7 +87,7 @@ def run(plan: Plan, tell: Tell) -> Result:
     checks, offline = audit(training, ticks, learnt.division, history, protocol), winner.verdict(tested)
     gates = [
         looked_ahead(recipe, admitted.readings, contract, history, learnt, real, plan.seed),
-        leakage(winner.used, ticks, learnt.division, played, checks, plan.accept_leakage),
+        leakage(winner.used, ticks, learnt.division, played, checks, plan.accept_leakage, known),
         parity(winner, best.policy, protocol, tested, played, offline, plan.seed),
         coverage(rows[0]),
         budget(measure_budget(plan.folder / "bundle", core), **plan.limits),

@@ -21,7 +21,7 @@ class Told:
         counts: readings, int64 [true class, likeliest class].
         left_out: classes without a reading in the test part, or with nothing beside them.
         new: classes of the test part that nothing was fitted on: their readings do not count.
-        components: how many physical components are tested, and how many of those were fitted on too, in another recording.
+        components: how many physical components are tested, and how many of those were fitted on too.
 
     Example:
         >>> Told(("healthy", "ball"), np.array([[9, 1], [0, 10]]), components=(2, 0)).usual
@@ -47,13 +47,9 @@ class Told:
     def notes(self) -> list[str]:
         """Which split it comes from, and of which classes it says nothing; one sentence each."""
         tested, known = self.components
-        if known:
-            what = (
-                f"Split by recording: {known} of the {tested} physical components of the test part were fitted on too, in other recordings."
-            )
-            said = [f"{what} This says nothing of another component."]
-        else:
-            said = [f"Split by physical component: none of the {tested} of the test part was fitted on."]
+        both = f"Not split by physical component: {known} of the {tested} of the test part were fitted on too, in other readings."
+        apart = f"Split by physical component: none of the {tested} of the test part was fitted on."
+        said = [f"{both} This says nothing of another component." if known else apart]
         said += [f"Always the commonest class has an accuracy of {self.usual:.2f}."] if self.counts.sum() else []
         said += [f"Nothing can be said of {', '.join(self.left_out)}: no reading, or none beside it."] if self.left_out else []
         return said + ([f"Never fitted on and not counted: {', '.join(self.new)}."] if self.new else [])

@@ -16,7 +16,7 @@ def with_classes(row: Row, played: Replayed, truth: Truth, protocol: Protocol, c
     """The row with how its probabilities of classes tell them apart; as it is, where the replay gave none or nobody knows the classes.
 
     Args:
-        components: how many physical components are tested, and how many of those were fitted on too, in another recording.
+        components: how many physical components are tested, and how many of those were fitted on too.
     """
     if not played.classes or not truth.kinds:
         return row

@@ -77,7 +77,13 @@ def _sides(fitted: pl.DataFrame, ticks: pl.DataFrame, division: Division, played
 
 
 def leakage(
-    fitted: pl.DataFrame, ticks: pl.DataFrame, division: Division, played: Replayed, checks: Sequence[Check] = (), accept: str = ""
+    fitted: pl.DataFrame,
+    ticks: pl.DataFrame,
+    division: Division,
+    played: Replayed,
+    checks: Sequence[Check] = (),
+    accept: str = "",
+    components: tuple[int, int] = (0, 0),
 ) -> Gate:
     """Checks what was really used, not what the split meant to use, and makes one verdict of it and of the audit.
 
@@ -88,12 +94,16 @@ def leakage(
         played: the replay that metrics come from; under a split by time, those of its ticks count that are in the test part.
         checks: what the audit found.
         accept: why findings are to stand; empty = they refuse the result. Without a finding it changes nothing.
+        components: how many physical components are tested, and how many of those were fitted on too: no finding where a source splits so
+            and says so, but told.
     """
     own, sides = _sides(fitted, ticks, division, played)
     done = (own, *checks)
     found = [f for check in done for f in check.findings]
     figures = {"findings": float(len(found))} | {c.name: float(len(c.findings)) for c in done}
     begin = f"split by {division.by}: {sides[0]} assets fitted, {sides[1]} evaluated, "
+    if division.by == "asset" and components[1]:
+        begin += f"{components[1]} of {components[0]} physical components on both sides, "
     if not all(sides):
         empty, what = "fitted" if not sides[0] else "evaluated", f"{sides[0]} assets fitted, {sides[1]} evaluated"
         return Gate("leakage", False, what, f"nothing was {empty}", "both sides must hold ticks", figures, done)

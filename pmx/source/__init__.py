@@ -122,7 +122,7 @@ class History:
     components: dict[str, str] = field(default_factory=dict)
 
     def shared(self, fitted: Iterable[str], tested: Iterable[str]) -> tuple[int, int]:
-        """How many physical components are tested, and how many of those were fitted on too, in another recording."""
+        """How many physical components are tested, and how many of those were fitted on too, in other readings."""
         learnt, met = ({self.components.get(a, a) for a in assets} for assets in (fitted, tested))
         return len(met), len(met & learnt)
 

@@ -180,7 +180,7 @@ class Cwru(Source):
             episode_table(contract, marked),
             frozenset(["normal-limits"]),
             {a: r.kind for a, r in of.items()} | dict.fromkeys(PARTS, NORMAL),
-            _notes(files),
+            _notes(files, self.held_out),
             waves,
             fault_table(contract, classes),
             {a: r.physical for a, r in of.items()} | dict.fromkeys(PARTS, NORMAL),
@@ -329,7 +329,7 @@ def _fault(bearing: str, kind: str) -> str:
     return FAULTS[kind].replace(" ", "_") + "_" + bearing.removeprefix(kind).replace("@", "_at_")
 
 
-def _notes(files: list[Recording]) -> tuple[str, ...]:
+def _notes(files: list[Recording], held_out: str) -> tuple[str, ...]:
     loads = {r.load for r in files if r.kind == NORMAL}
     other = sorted({r.load for r in files if r.kind != NORMAL} - loads)
     found = [f"{len({r.physical for r in files if r.kind == k})} {FAULTS[k]}" for k in FAULTS if any(r.kind == k for r in files)]
@@ -337,4 +337,8 @@ def _notes(files: list[Recording]) -> tuple[str, ...]:
     if other:
         told = ", ".join(map(str, sorted(loads)))
         notes.append(f"the healthy bearing ran at load {told} alone: at load {', '.join(map(str, other))} hp a fault and a load look alike")
-    return tuple(notes)
+    split = {
+        "loads": "each bearing is tested at its highest load and teaches at the others: the same bearings stand on both sides",
+        "bearings": "the last bearing of each kind of fault is tested, the others teach; the healthy one stands on both sides, cut in three",
+    }
+    return (*notes, split[held_out]) if held_out in split else tuple(notes)

@@ -14,8 +14,8 @@ from spox import Tensor, argument, build
 
 from pmx.contract import IncompatibleError, UsageError
 from pmx.model import Model
-from pmx.model.lightgbm import LightGBM, LightGBMFailure, LightGBMQuantile
-from pmx.model.trees import check_acyclic, tree_attributes, tree_inputs, tree_nodes
+from pmx.model.lightgbm import LightGBM, LightGBMFailure, LightGBMFault, LightGBMQuantile
+from pmx.model.trees import check_acyclic, tree_attributes
 
 PLAIN = {
     "objective": "l2",
@@ -170,17 +170,16 @@ def test_what_has_no_exact_form_is_refused(extra, words):
 def test_the_classes_of_a_booster_take_turns_in_one_forest(classes):
     x, y = grid(5, missing=0.1)
     kind = np.array(classes)[np.digitize(y, np.quantile(y, np.linspace(0, 1, len(classes) + 1)[1:-1]))]
-    data = lightgbm.Dataset(x, kind.astype(float), params={"verbose": -1})
-    booster = lightgbm.train(PLAIN | {"objective": "multiclass", "num_class": 4}, data, 12)
-    rows = np.concatenate([x, edges(booster, x)])
-    features = argument(Tensor(np.float32, ("row", 4)))
-    graph = build({"x": features}, {"y": tree_nodes(tree_inputs(features), booster)}).SerializeToString(deterministic=True)
+    model = LightGBMFault(trees=12, min_child_samples=5, average=2, bagging_fraction=1.0)
+    model.fit(x, np.eye(4)[kind], np.repeat("A", len(x)))
+    rows = np.concatenate([x, *(edges(b, x) for b in model.boosters_)])
+    graph = model_graph(model, 4)
     got = run(graph, rows).reshape(len(rows), -1)
-    assert got.shape == (len(rows), 4) and (got == booster.predict(rows, raw_score=True)).all()
+    assert got.shape == (len(rows), 4) and (got == model.score(rows)).all()
     assert (got[: len(x)].argmax(1) == kind).mean() > 0.8 and not set(np.unique(got.argmax(1))) - set(classes)
-    assert check_acyclic(graph) > 0
-    (forest,) = (n for n in onnx.load_from_string(graph).graph.node if n.op_type == "TreeEnsemble")
-    assert {a.name: a.i for a in forest.attribute}["n_targets"] == 4
+    assert check_acyclic(graph) > 0 and model.leaves(x).shape == (len(x), 2 * 12 * 4) and model.score(x[:0]).shape == (0, 4)
+    nodes = onnx.load_from_string(graph).graph.node
+    assert {next(a.i for a in n.attribute if a.name == "n_targets") for n in nodes if n.op_type == "TreeEnsemble"} == {4}
     with pytest.raises(IncompatibleError):
         check_acyclic(mutated(graph, "leaf_targetids", 0, 4))
 

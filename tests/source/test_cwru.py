@@ -13,11 +13,17 @@ from hypothesis import strategies as st
 from scipy.io import loadmat, savemat
 
 from pmx import config, pipeline
+from pmx.alarm.policy import KofN
 from pmx.contract import DataError, UsageError
+from pmx.evaluate.protocol import Protocol
+from pmx.review.gather import gather
+from pmx.review.page import page
 from pmx.run import main
 from pmx.source.admit import admit
-from pmx.source.cwru import PARTS, Cwru, Recording, decimated, variables
+from pmx.source.cwru import PARTS, Cwru, Recording, decimated
+from pmx.source.matlab import variables
 from pmx.source.ticks import to_ticks
+from pmx.window.split import ByAsset
 from tests.source.root_mean_square import RootMeanSquare
 from tests.whole import LIMITS, silent
 
@@ -269,9 +275,9 @@ def no_stopwatch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "measure_budget", lambda *_: {"bytes": 1.0, "resident_mb": 1.0, "p50_ms": 1.0, "p99_ms": 1.0})
 
 
-def shipped(folder: Path, *words: str) -> pipeline.Result:
+def shipped(folder: Path, *words: str, name: str = "cwru") -> pipeline.Result:
     """The shipped experiment as it stands, but for these words."""
-    cfg = config.compose("cwru", ["evaluate.draws=20", *words])
+    cfg = config.compose(name, ["evaluate.draws=20", *words])
     p = config.build(cfg)
     plan = pipeline.Plan("cwru", p.source, p.window, p.feature, p.model, p.alarm, p.evaluate, LIMITS, folder)
     return pipeline.run(plan, silent)
@@ -291,3 +297,59 @@ def test_bearings_never_seen_are_told_as_well(archive: Path, tmp_path: Path, no_
     r = shipped(tmp_path, f"source.root={archive}", "source.snapshot.samples=256", "source.subset=[B014,OR014@3]")
     assert r.refused is None and r.truth.assets == ["B014", "OR014@3", "normal-test"]
     assert r.metrics["test/event_recall"] == 1 and r.metrics["test/far"] < 0.2
+
+
+def known_of(source: Cwru) -> dict[str, str]:
+    faults = source.load().faults
+    assert faults is not None
+    return dict(faults.select("asset", "fault").iter_rows())
+
+
+def test_loads_held_out_teach_and_test_the_same_bearings_and_say_so(archive: Path):
+    source = Cwru(str(archive), effective(), held_out="loads")
+    history = source.load()
+    assert history.test_assets == {f"{b} at load 3" for b in ("B007", "B014", "IR021", "OR007@6", "OR014@3")} | {"normal-test"}
+    known = known_of(source)
+    assert {known[f"OR014@3 at load {k}"] for k in range(4)} == {"outer_race"} and known["normal-fit"] == known["normal-test"] == "healthy"
+    assert history.episodes is not None and set(history.episodes["asset"]) == set(history.test_assets) - {"normal-test"}
+    trained = [a for a in known if a not in history.test_assets]
+    assert history.shared(trained, history.test_assets) == (6, 6) and "stand on both sides" in history.notes[-1]
+    assert history.components["OR014@3 at load 1"] == "OR014"
+
+
+def test_a_bearing_held_out_is_on_no_side_with_itself(tmp_path: Path):
+    folder = tmp_path / "pairs"
+    Cwru(str(folder), effective()).write_miniature(folder, 1.0, "B007 B014 IR007 IR021 OR007@6 OR014@3 OR014@6", "02")
+    source = Cwru(str(folder), effective(), held_out="bearings")
+    history = source.load()
+    assert history.test_assets == {"B014", "IR021", "OR014@3", "OR014@6", "normal-test"}, "a bearing that was turned is still the same one"
+    trained = [a for a in known_of(source) if a not in history.test_assets]
+    assert history.shared(trained, history.test_assets) == (4, 1), "the healthy bearing alone, which is cut in three"
+
+
+def test_what_cannot_be_held_out_is_refused(archive: Path, tmp_path: Path):
+    with pytest.raises(DataError, match="held_out=bearings: only one bearing of inner race -> source.held_out=loads"):
+        Cwru(str(archive), effective(), held_out="bearings").load()
+    Cwru(str(tmp_path), effective()).write_miniature(tmp_path, 1.0, "B007 IR007", "0")
+    with pytest.raises(DataError, match="held_out=loads: only one load of B007, IR007"):
+        Cwru(str(tmp_path), effective(), held_out="loads").load()
+    with pytest.raises(UsageError, match="held_out is 'rows' -> choose from faults, bearings, loads"):
+        Cwru(str(archive), effective(), held_out="rows")
+
+
+def test_kinds_of_fault_are_told_at_a_load_never_seen(archive: Path, tmp_path: Path, no_stopwatch: None):
+    words = "source.snapshot.samples=256", "source.subset=[B014,IR021,OR014@3]", "model.lightgbm_fault.trees=20"
+    r = shipped(tmp_path, f"source.root={archive}", *words, name="cwru_fault")
+    assert r.refused is None and r.winner.classes == ("healthy", "ball", "inner_race", "outer_race")
+    assert r.metrics["test/accuracy"] > 0.8 and r.metrics["test/macro_auroc"] > 0.9 and r.metrics["test/event_recall"] == 1
+    leak = next(g for g in r.gates if g.name == "leakage")
+    assert "4 of 4 physical components on both sides" in leak.detail
+    assert any("Not split by physical component: 4 of the 4" in t for t in r.tables)
+    report = gather(
+        pipeline.Plan("cwru_fault", None, ByAsset(), r.winner.features, {}, KofN(), Protocol(5, 5, 0, 20), LIMITS, tmp_path), r, [], "-"
+    )  # type: ignore[arg-type]
+    assert report.classes[0][2] == "told as ball" and "Not split by physical component" in report.classed[1]
+    text = page(report)
+    assert 'id="classes"' in text and "told as inner_race" in text and "told right" in text
+    card = (r.bundle / "card.md").read_text()
+    assert "probability of each class of healthy, ball, inner_race, outer_race" in card and "physical components on both sides" in card
