@@ -28,6 +28,8 @@ from tests.source.root_mean_square import RootMeanSquare
 from tests.whole import LIMITS, silent
 
 SIZE = 1024
+STATISTIC = "{_target_: pmx.feature.statistic.%s, window: 256}"
+FEW = f"source.snapshot.kernels=[{', '.join(STATISTIC % s for s in ('Rms', 'Crest', 'Kurtosis'))}]"
 
 
 effective = partial(RootMeanSquare, samples=SIZE, rate=12_000.0)
@@ -338,7 +340,8 @@ def test_what_cannot_be_held_out_is_refused(archive: Path, tmp_path: Path):
 
 
 def test_kinds_of_fault_are_told_at_a_load_never_seen(archive: Path, tmp_path: Path, no_stopwatch: None):
-    words = "source.snapshot.samples=256", "source.subset=[B014,IR021,OR014@3]", "model.lightgbm_fault.trees=20"
+    words = "source.snapshot.samples=256", "source.subset=[B014,IR021,OR014@3]", "source.sensors=[drive_end]", FEW, "feature.quality=null"
+    words += ("model.lightgbm_fault.trees=20",)
     r = shipped(tmp_path, f"source.root={archive}", *words, name="cwru_fault")
     assert r.refused is None and r.winner.classes == ("healthy", "ball", "inner_race", "outer_race")
     assert r.metrics["test/accuracy"] > 0.8 and r.metrics["test/macro_auroc"] > 0.9 and r.metrics["test/event_recall"] == 1
