@@ -44,7 +44,6 @@ def gather(plan: Plan, result: Result, alarms: list[Alarm], command: str) -> Fac
     events = event_facts(record, watched)
     machine = [a for a in alarms if a.kind == "machine"]
     caught, counted = sum(e.caught for e in events), len(events)
-    reads = any(k.reads_age for k in result.winner.features.kernels)
     evidence = _evidence(plan, result, machine, (caught, counted), trial)
     unit = UNITS.get(contract.life_unit, contract.life_unit)
     return Facts(
@@ -55,7 +54,7 @@ def gather(plan: Plan, result: Result, alarms: list[Alarm], command: str) -> Fac
         decide(evidence),
         watched,
         unit,
-        "with age" if reads else "without age",
+        "with age" if any(k.reads_age for k in result.winner.features.kernels) else "without age",
         _workload(machine, result, contract),
         _what(result),
         (caught, counted),

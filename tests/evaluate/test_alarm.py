@@ -77,5 +77,5 @@ def test_the_file_holds_a_line_for_each(tmp_path: Path):
     write_alarms(tmp_path / "alarms.csv", alarms)
     first, second = csv.DictReader((tmp_path / "alarms.csv").read_text(encoding="utf-8").splitlines())
     machine = {"kind": "machine", "channel": "", "state": ""}
-    assert first == machine | {"asset": "P1", "raised": "3.0", "cleared": "", "because": "heat 3.0; load 0.5", "right": ""}
-    assert second == machine | {"asset": "P2", "raised": "4.0", "cleared": "9.0", "because": "", "right": "0"}
+    assert first == machine | {"asset": "P1", "raised": "3.0", "cleared": "", "because": "heat 3.0; load 0.5", "fault": "", "right": ""}
+    assert second == machine | {"asset": "P2", "raised": "4.0", "cleared": "9.0", "because": "", "fault": "", "right": "0"}
