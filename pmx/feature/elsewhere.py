@@ -12,7 +12,7 @@ from pmx.contract import Contract
 from pmx.feature.habit import Habit
 from pmx.feature.regime import RegimeScore
 from pmx.feature.trail import beside, number
-from pmx.feature.view import const
+from pmx.feature.view import const, whole
 from pmx.unit import FAMILIES, SAME
 
 ALL_PAIRS = 16  # with more channels than that, only those of one unit are thought to be swapped
@@ -48,35 +48,34 @@ class Elsewhere:
         """The states that it can tell."""
         return [name for name, found in (("unit change", self.units), ("swapped", self.pairs)) if len(found)]
 
-    def nodes(self, raw: Var, z: Var, normal: tuple[Var, Var], habit: Habit) -> dict[str, Var]:
-        """For each of `names` the channels that it holds of, bool [asset, time, channel].
+    def nodes(self, raw: Var, z: Var, normal: tuple[Var, Var], habit: Habit) -> Var:
+        """The channels that each of `names` holds of, those of one name after those of the other, bool [asset, time, channel].
 
         Args:
             raw: readings of the scored channels, float64 [asset, time, channel].
             z: their scores.
             normal: mean and scale that broadcast to them.
         """
-        if not self.names:
-            return {}
         u, p, k = len(self.units), len(self.pairs), len(habit.low)
         place = self.units[:, 0].astype(np.int64)
         here, there = np.r_[place, self.pairs.T.ravel()], np.r_[place, self.pairs.T[::-1].ravel()]
         scale, offset = np.r_[self.units[:, 1], np.ones(2 * p)], np.r_[self.units[:, 2], np.zeros(2 * p)]
-        value = op.add(op.mul(op.gather(raw, op.const(there), axis=2), const(scale)), const(offset))
-        mean, spread = (op.gather(v, op.const(here), axis=-1) for v in normal)
-        score, now = op.div(op.sub(value, mean), spread), op.gather(op.abs(z), op.const(here), axis=2)
+        value = op.add(op.mul(op.gather(raw, whole(there), axis=2), const(scale)), const(offset))
+        mean, spread = (op.gather(v, whole(here), axis=-1) for v in normal)
+        score, now = op.div(op.sub(value, mean), spread), op.gather(op.abs(z), whole(here), axis=2)
         middle, half = (habit.high + habit.low) / 2, (habit.high - habit.low) / 2
         inside = op.less_or_equal(op.abs(op.sub(score, const(middle[here]))), const(half[here]))
         strange = op.greater(now, op.max([op.abs(score), const(np.r_[np.zeros(u), np.full(2 * p, STRANGE)])]))
-        fits, this, that = beside(number(op.and_(inside, strange)), [u, p, p])
-        fits = op.concat([fits, op.mul(this, that)], axis=2)
+        fits = number(op.and_(inside, strange))
+        if p:
+            *alone, this, that = beside(fits, [u, p, p] if u else [p, p])
+            fits = op.concat([*alone, op.mul(this, that)], axis=2) if u else op.mul(this, that)
         beyond = number(op.greater(op.abs(op.sub(z, const(middle))), const(half)))
         about, told = np.zeros((k, u + p)), np.zeros((u + p, len(self.names) * k))
         for i, channels in enumerate([*place[:, None], *self.pairs]):
             about[channels, i] = 1.0
             told[i, channels + (k if i >= u > 0 else 0)] = 1.0
-        found = op.greater(op.matmul(op.mul(fits, op.matmul(beyond, const(about))), const(told)), const(0.0))
-        return dict(zip(self.names, beside(found, [k] * len(self.names)), strict=True))
+        return op.greater(op.matmul(op.mul(fits, op.matmul(beyond, const(about))), const(told)), const(0.0))
 
 
 def _conversions(contract: Contract, normalise: RegimeScore, habit: Habit) -> np.ndarray:

@@ -16,7 +16,7 @@ from pmx.feature.kernel import REGIME, Kernel, column_of
 from pmx.feature.quality import Quality
 from pmx.feature.regime import RegimeScore
 from pmx.feature.trail import moved
-from pmx.feature.view import View, const, cut
+from pmx.feature.view import View, const, cut, whole
 from pmx.window.label import lives_in
 
 
@@ -239,8 +239,8 @@ class FeatureSet:
         vector = op.cast(op.concat(features, axis=1), to=np.float32)
         newest = cut(window, self.rows - 1, self.rows, 1)
         new = self.normalise_.new_nodes(newest, self.contract_)
-        told = op.where(new, op.const(-2), self.normalise_.regime_nodes(newest, self.contract_))
-        now = Now(vector, present, op.squeeze(told, op.const([1])))
+        told = op.where(new, whole(-2), self.normalise_.regime_nodes(newest, self.contract_))
+        now = Now(vector, present, op.squeeze(told, whole([1])))
         return now, [*carried, *watched, own], self._contribution(view), state
 
     def _scores(self, window: Var, fresh: Var, memory: Var, hop: int, own: Var) -> tuple[Var, Var, list[Var], Var | None]:
@@ -248,21 +248,25 @@ class FeatureSet:
         if self.quality_ is None:
             z = self.normalise_.nodes(window, self.contract_, own)
             seen = op.cast(op.not_(op.isnan(cut(z, self.rows - 1, self.rows, 1))), to=np.float64)
-            return z, op.greater(op.reduce_sum(seen, op.const([1, 2]), keepdims=0), const(0.0)), [], None
+            return z, op.greater(op.reduce_sum(seen, whole([1, 2]), keepdims=0), const(0.0)), [], None
         at, between, k = self._carried, self._carried + self.quality_.slots, len(self.channels_)
-        held = op.reshape(cut(memory, between, self._carried + self._watched, 1), op.const([-1, self.rows, k]))
+        held = op.reshape(cut(memory, between, self._carried + self._watched, 1), whole([-1, self.rows, k]))
         state, z, present, following = self.quality_.nodes(
             cut(window, self.rows - hop, self.rows, 1), own, cut(memory, at, between, 1), fresh, hop
         )
         # what was let through at its tick stays so: the window is kept, not judged again
-        passed = moved(op.concat([held, z], axis=1), fresh, self.rows)
-        return passed, present, [following, op.reshape(passed, op.const([-1, self.rows * k]))], state
+        if hop == 1:
+            later = op.concat([cut(held, 1, self.rows, 1), z], axis=1)
+            passed = op.where(op.greater(op.unsqueeze(fresh, whole([1, 2])), whole(0)), later, held)
+        else:
+            passed = moved(op.concat([held, z], axis=1), fresh, self.rows, self.rows + hop)
+        return passed, present, [following, op.reshape(passed, whole([-1, self.rows * k]))], state
 
     def _contribution(self, view: View) -> Var:
         recent = min(RECENT, self.rows)
         square = op.div(view.total(op.mul(view.x, view.x), 0, recent), view.total(view.seen, 0, recent))
         departure = op.cast(op.sqrt(square), to=np.float32)
         # a setting or a channel left out by the normalisation contributes nothing: it reads the column of zeros behind the others
-        columns = op.pad(departure, op.const([0, 0, 0, 1]), op.const(np.float32(0)))
+        columns = op.pad(departure, whole([0, 0, 0, 1]), op.const(np.float32(0)))
         order = [self.channels_.index(n) if n in self.channels_ else len(self.channels_) for n in self.contract_.names]
-        return op.gather(columns, op.const(np.array(order)), axis=1)
+        return op.gather(columns, whole(np.array(order)), axis=1)

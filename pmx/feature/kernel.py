@@ -15,7 +15,7 @@ import spox.opset.ai.onnx.v20 as op
 from spox import Var
 
 from pmx.contract import UsageError
-from pmx.feature.view import LAST, View, const
+from pmx.feature.view import LAST, View, const, whole
 
 CHUNK = 4096  # ticks whose sums stay in a core's cache while a window passes over them
 REGIME = "regime of tick"  # the column of regimes beside the scores: no channel has a name with blanks of ours
@@ -114,7 +114,7 @@ class Lags(Kernel):
         x, seen = view.back(view.x, 0, self.lags), view.back(view.seen, 0, self.lags)
         rows = op.where(op.greater(seen, const(0.0)), x, const(np.nan))
         newest_first = op.gather(rows, op.const(np.arange(self.lags)[::-1].copy()), axis=1)
-        return op.reshape(newest_first, op.const([0, -1])), []
+        return op.reshape(newest_first, whole([0, -1])), []
 
     def polars(self, z: list[pl.Expr]) -> list[pl.Expr]:
         return [e.shift(i) for i in range(self.lags) for e in z]
@@ -171,7 +171,7 @@ class Deviation(Kernel):
         window = view.window(self.window)
         variance = op.div(window.squares, op.sub(window.count, const(1.0)))
         deviation = op.where(window.same, const(0.0), op.sqrt(variance))
-        return op.squeeze(op.where(op.less(window.count, const(2.0)), const(np.nan), deviation), op.const([LAST])), []
+        return op.squeeze(op.where(op.less(window.count, const(2.0)), const(np.nan), deviation), whole([LAST])), []
 
     def polars(self, z: list[pl.Expr]) -> list[pl.Expr]:
         return [e.map_batches(self._two_passes, return_dtype=pl.Float64) for e in z]
@@ -347,7 +347,7 @@ class Age(Kernel):
         return [self.label]
 
     def nodes(self, view: View, memory: list[Var]) -> tuple[Var, list[Var]]:
-        age = op.add(memory[0], op.cast(op.unsqueeze(view.fresh, op.const([1])), to=np.float64))
+        age = op.add(memory[0], op.cast(op.unsqueeze(view.fresh, whole([1])), to=np.float64))
         return age, [age]
 
     def polars(self, z: list[pl.Expr]) -> list[pl.Expr]:

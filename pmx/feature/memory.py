@@ -15,7 +15,7 @@ import spox.opset.ai.onnx.v20 as op
 from spox import Var
 
 from pmx.feature.kernel import REGIME, Kernel, at_least, reading
-from pmx.feature.view import View, const
+from pmx.feature.view import View, const, whole
 
 
 class Expanding(Kernel):
@@ -199,7 +199,7 @@ class RegimeShare(Regimes):
     word = "regime_share"
 
     def of(self, ticks: Var) -> Var:
-        return op.div(ticks, op.reduce_sum(ticks, op.const([1]), keepdims=1))
+        return op.div(ticks, op.reduce_sum(ticks, whole([1]), keepdims=1))
 
     def unit(self, channel: str) -> str:
         return "-"

@@ -11,7 +11,7 @@ from sklearn.cluster import KMeans
 from spox import Var
 
 from pmx.contract import Contract, DataError
-from pmx.feature.view import const, cut, round32
+from pmx.feature.view import const, cut, round32, whole
 
 CONSTANT = 1e-6  # a deviation below this share of the mean is what float32 readings of one value may show
 BEYOND = 2.0  # times the largest distance to a centre in the fit, or times the tolerance: further off nothing was learnt
@@ -125,8 +125,8 @@ class RegimeScore:
     def new_nodes(self, window: Var, contract: Contract) -> Var:
         """The same of float32 [asset, time, channel], bool [asset, time]."""
         if not self.settings_:
-            return op.expand(op.const(False), op.slice(op.shape(window), op.const([0]), op.const([2])))
-        near = op.reduce_min(self._distance_nodes(window, contract)[0], op.const([2]), keepdims=0)
+            return op.expand(op.const(False), op.slice(op.shape(window), whole([0]), whole([2])))
+        near = op.reduce_min(self._distance_nodes(window, contract)[0], whole([2]), keepdims=0)
         return op.greater(near, const(self.reach_))
 
     def regime_of(self, ticks: pl.DataFrame) -> np.ndarray:
@@ -136,19 +136,19 @@ class RegimeScore:
     def regime_nodes(self, window: Var, contract: Contract) -> Var:
         """The same of float32 [asset, time, channel], int64 [asset, time]."""
         if len(self.centre_) == 1:
-            return op.expand(op.const(0), op.slice(op.shape(window), op.const([0]), op.const([2])))
+            return op.expand(op.const(0), op.slice(op.shape(window), whole([0]), whole([2])))
         regime, unknown = self._regime(window, contract)
-        return op.where(op.squeeze(unknown, op.const([2])), op.const(-1), regime)
+        return op.where(op.squeeze(unknown, whole([2])), whole(-1), regime)
 
     def _regime(self, window: Var, contract: Contract) -> tuple[Var, Var]:
         """Index of the nearest regime [asset, time], and whether it is unknown, bool [asset, time, 1]."""
         distance, s = self._distance_nodes(window, contract)
-        return op.arg_min(distance, axis=2, keepdims=0), op.isnan(op.reduce_sum(s, op.const([2]), keepdims=1))
+        return op.arg_min(distance, axis=2, keepdims=0), op.isnan(op.reduce_sum(s, whole([2]), keepdims=1))
 
     def _distance_nodes(self, window: Var, contract: Contract) -> tuple[Var, Var]:
         """Squared distance to every centre, float64 [asset, time, regime], and the settings, float64 [asset, time, setting]."""
         names = contract.names
-        s = op.cast(op.gather(window, op.const(np.array([names.index(c) for c in self.settings_])), axis=2), to=np.float64)
+        s = op.cast(op.gather(window, whole(np.array([names.index(c) for c in self.settings_])), axis=2), to=np.float64)
         distance = const(np.zeros(len(self.centre_)))
         for j in range(len(self.settings_)):
             part = op.div(op.sub(cut(s, j, j + 1, 2), const(self.centre_[:, j])), const(self.range_[j]))
@@ -174,7 +174,7 @@ class RegimeScore:
         """Scores float64 [asset, time, channel] of float32 [asset, time, channel] and of the asset's own constants, if it has
         any, float64 [asset, slots]; NaN where missing.
         """
-        pick = op.const(np.array([contract.names.index(c) for c in self.channels_]))
+        pick = whole(np.array([contract.names.index(c) for c in self.channels_]))
         x = op.cast(op.gather(window, pick, axis=2), to=np.float64)
         mean, scale, unknown = self.normal(window, contract, memory)
         missing = op.isnan(op.sub(x, mean))
@@ -192,12 +192,12 @@ class RegimeScore:
         if self.own_:
             size = self.mean_.size
             parts = (cut(memory, 0, size, 1), cut(memory, size, 2 * size, 1))
-            mean, scale = (op.reshape(part, op.const([-1, *self.mean_.shape])) for part in parts)
+            mean, scale = (op.reshape(part, whole([-1, *self.mean_.shape])) for part in parts)
         if len(self.centre_) == 1:
             return mean, scale, None
         regime, unknown = self._regime(window, contract)
         if self.own_:
-            at = op.unsqueeze(regime, op.const([2]))
+            at = op.unsqueeze(regime, whole([2]))
             mean, scale = op.gather_nd(mean, at, batch_dims=1), op.gather_nd(scale, at, batch_dims=1)
         else:
             mean, scale = op.gather(const(self.mean_), regime, axis=0), op.gather(const(self.scale_), regime, axis=0)

@@ -16,7 +16,7 @@ from spox import Var
 
 from pmx.contract import UsageError, within
 from pmx.feature.kernel import Kernel, at_least
-from pmx.feature.view import LAST, View, Window, const, total
+from pmx.feature.view import LAST, View, Window, const, total, whole
 
 
 class Statistic(Kernel):
@@ -44,7 +44,7 @@ class Statistic(Kernel):
         """The number, float64 [asset, channel, 1]."""
 
     def nodes(self, view: View, memory: list[Var]) -> tuple[Var, list[Var]]:
-        return op.squeeze(self.of(view.window(self.window)), op.const([LAST])), []
+        return op.squeeze(self.of(view.window(self.window)), whole([LAST])), []
 
 
 def _below(least: int, window: Window, value: Var) -> Var:
@@ -129,7 +129,7 @@ class Last(Statistic):
 
     def of(self, window: Window) -> Var:
         numbered = op.mul(window.seen, const(np.arange(1.0, self.window + 1)))
-        newest = op.max([op.sub(op.reduce_max(numbered, op.const([LAST]), keepdims=1), const(1.0)), const(0.0)])
+        newest = op.max([op.sub(op.reduce_max(numbered, whole([LAST]), keepdims=1), const(1.0)), const(0.0)])
         return _below(1, window, op.gather_elements(window.x, op.cast(newest, to=np.int64), axis=LAST))
 
     def polars(self, z: list[pl.Expr]) -> list[pl.Expr] | None:
@@ -381,4 +381,4 @@ class Correlation(Kernel):
         r = op.div(product, op.mul(op.sqrt(a.squares), op.sqrt(b.squares)))
         inside = op.max([op.min([r, const(1.0)]), const(-1.0)])
         value = _below(2, a, op.where(op.or_(a.same, b.same), const(0.0), inside))
-        return op.squeeze(value, op.const([LAST])), []
+        return op.squeeze(value, whole([LAST])), []

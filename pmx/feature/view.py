@@ -18,24 +18,27 @@ LAST = -1  # the axis of time in a `Window`
 
 def const(value: object) -> Var:
     """A float64 constant: float32 constants inside a graph have flipped leaves."""
-    array = np.asarray(value, np.float64)
-    return _shared(array.tobytes(), array.shape) if array.size <= SMALL else op.const(array)
+    return _constant(np.asarray(value, np.float64))
+
+
+def whole(value: object) -> Var:
+    """An int64 constant: places, axes, shapes."""
+    return _constant(np.asarray(value, np.int64))
+
+
+def _constant(array: np.ndarray) -> Var:
+    return _shared(array.tobytes(), array.shape, array.dtype.str) if array.size <= SMALL else op.const(array)
 
 
 @lru_cache(10_000)
-def _shared(data: bytes, shape: tuple[int, ...]) -> Var:
+def _shared(data: bytes, shape: tuple[int, ...], kind: str) -> Var:
     """One node for equal constants, in any number of graphs: making a node takes a millisecond, and most of them are constants."""
-    return op.const(np.frombuffer(data, np.float64).reshape(shape).copy())
-
-
-@lru_cache(10_000)
-def _whole(number: int) -> Var:
-    return op.const([number])
+    return op.const(np.frombuffer(data, kind).reshape(shape).copy())
 
 
 def cut(value: Var, start: int, stop: int, axis: int) -> Var:
     """`value[start:stop]` along `axis`."""
-    return op.slice(value, _whole(int(start)), _whole(int(stop)), _whole(int(axis)))
+    return op.slice(value, whole([start]), whole([stop]), whole([axis]))
 
 
 def round32(value: Var) -> Var:
@@ -109,12 +112,12 @@ class Window:
     @cached_property
     def most(self) -> Var:
         """The largest value; −∞ where none is present."""
-        return op.reduce_max(op.where(self.there, self.x, const(-np.inf)), op.const([LAST]), keepdims=1)
+        return op.reduce_max(op.where(self.there, self.x, const(-np.inf)), whole([LAST]), keepdims=1)
 
     @cached_property
     def least(self) -> Var:
         """The smallest value; ∞ where none is present."""
-        return op.reduce_min(op.where(self.there, self.x, const(np.inf)), op.const([LAST]), keepdims=1)
+        return op.reduce_min(op.where(self.there, self.x, const(np.inf)), whole([LAST]), keepdims=1)
 
     @cached_property
     def same(self) -> Var:
@@ -169,7 +172,7 @@ class Window:
 
     def channels(self, which: Sequence[int]) -> tuple[Var, Var]:
         """Values and presence of these channels, in this order."""
-        at = op.const(np.array(which, np.int64))
+        at = whole(np.array(which, np.int64))
         return op.gather(self.x, at, axis=1), op.gather(self.seen, at, axis=1)
 
 
@@ -212,12 +215,11 @@ class View:
 
     def back(self, value: Var, newest: int, oldest: int) -> Var:
         """Rows of `value` counted back from the window's end: `newest` included, `oldest` not."""
-        whole = newest == 0 and oldest == self._rows
-        return value if whole else cut(value, self._rows - oldest, self._rows - newest, 1)
+        return value if newest == 0 and oldest == self._rows else cut(value, self._rows - oldest, self._rows - newest, 1)
 
     def total(self, value: Var, newest: int, oldest: int) -> Var:
         """Sum over those rows, float64 [asset, channel]."""
-        return op.reduce_sum(self.back(value, newest, oldest), op.const([1]), keepdims=0)
+        return op.reduce_sum(self.back(value, newest, oldest), whole([1]), keepdims=0)
 
     def mean(self, newest: int, oldest: int) -> Var:
         """Mean over the values present in those rows, float64 [asset, channel]; NaN where there are none."""
@@ -236,22 +238,22 @@ class View:
         """One channel before normalisation, float64 [asset, time]; NaN where missing."""
         if self._readings is None:
             raise KeyError(f"this view holds no readings before normalisation, {name} among them")
-        at = op.const(np.array(self._read.index(name), np.int64))
+        at = whole(np.array(self._read.index(name), np.int64))
         return op.cast(op.gather(self._readings, at, axis=2), to=np.float64)
 
     def arrivals(self) -> Iterator[tuple[Var, Var]]:
         """The rows that may be new, oldest first: values and presence, both float64 [asset, channel], 0 where the row is not new."""
         for i in range(self._hop):
-            new = op.unsqueeze(self._new(i), op.const([1]))
+            new = op.unsqueeze(self._new(i), whole([1]))
             at = self._rows - self._hop + i
-            row = [op.squeeze(cut(v, at, at + 1, 1), op.const([1])) for v in (self.x, self.seen)]
+            row = [op.squeeze(cut(v, at, at + 1, 1), whole([1])) for v in (self.x, self.seen)]
             yield op.mul(row[0], new), op.mul(row[1], new)
 
     def arrivals_of(self, value: Var) -> Iterator[tuple[Var, Var]]:
         """The rows that may be new of a value [asset, time], oldest first: the value [asset, 1], and 1.0 where the row is new."""
         for i in range(self._hop):
             at = self._rows - self._hop + i
-            yield cut(value, at, at + 1, 1), op.unsqueeze(self._new(i), op.const([1]))
+            yield cut(value, at, at + 1, 1), op.unsqueeze(self._new(i), whole([1]))
 
     def _new(self, i: int) -> Var:
         """float64 [asset]: 1.0 where the i-th of the rows that may be new is."""

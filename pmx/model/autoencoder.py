@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from typing import Self
+
 import numpy as np
 import spox.opset.ai.onnx.v20 as op
 from spox import Var
@@ -43,6 +46,12 @@ class Autoencoder(Model):
         z = self.layers_.inputs(x)
         error = self.layers_.forward(z) - z
         return (error * error).mean(1)
+
+    def rounded(self) -> Self:
+        """A copy with int8 weights."""
+        made = copy.copy(self)
+        made.layers_ = self.layers_.rounded()
+        return made
 
     def to_onnx(self, features: Var) -> Var:
         z = self.layers_.input_nodes(features)

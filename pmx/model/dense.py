@@ -10,7 +10,7 @@ import copy
 import logging
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytorch_lightning as lightning
@@ -22,6 +22,7 @@ from spox import Var
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler, TensorDataset
 
 from pmx.contract import DataError
+from pmx.model.weight import rounded, weight_node
 
 BATCH = 256  # rows in a step
 LIMIT = 5.0  # a standardised feature never exceeds this: a spike must not throw a network off
@@ -61,9 +62,13 @@ class Layers:
 
     def nodes(self, z: Var) -> Var:
         for i, (w, b) in enumerate(zip(self.weight, self.bias, strict=True)):
-            z = op.add(op.matmul(z, op.const(w)), op.const(b))
+            z = op.add(op.matmul(z, weight_node(w)), op.const(b))
             z = z if i == len(self.weight) - 1 else op.relu(z)
         return z
+
+    def rounded(self) -> Layers:
+        """The same with weights that are int8 times a scale of each output."""
+        return replace(self, weight=tuple(rounded(w) for w in self.weight))
 
 
 class _Best(Callback):

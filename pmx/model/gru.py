@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import spox.opset.ai.onnx.v20 as op
@@ -15,6 +17,7 @@ from pmx.feature.past import Past
 from pmx.model import Model, checkpoint
 from pmx.model.dense import Layers, kept_apart
 from pmx.model.epochs import Course, fit_windows
+from pmx.model.weight import rounded, weight_node
 
 ROWS = 2048  # windows in memory at a time
 MOST_WEIGHTS = 50_000  # a device computes all of them at each tick
@@ -60,21 +63,22 @@ class Cell:
     def nodes(self, x: Var, ticks: int) -> Var:
         """The same as nodes, one dozen per tick, float64 [asset, width]."""
         gates, new = slice(None, self._gates), slice(self._gates, None)
-
-        def weight(values: np.ndarray) -> Var:
-            return op.const(np.ascontiguousarray(values))
-
         of_gates, of_new = (
-            op.split(op.add(op.matmul(x, weight(self.inward[:, p])), weight(self._bias[p])), num_outputs=ticks, axis=1)
+            op.split(op.add(op.matmul(x, weight_node(self.inward[:, p])), op.const(self._bias[p].copy())), num_outputs=ticks, axis=1)
             for p in (gates, new)
         )
-        to_gates, to_new, bias = weight(self.onward[:, gates]), weight(self.onward[:, new]), weight(self.onward_bias[new])
+        to_gates, to_new = weight_node(self.onward[:, gates]), weight_node(self.onward[:, new])
+        bias = op.const(self.onward_bias[new].copy())
         state = op.mul(of_new[0], op.const(0.0, np.float64))
         for of_gate, of_state in zip(of_gates, of_new, strict=True):
             reset, update = op.split(op.sigmoid(op.add(of_gate, op.matmul(state, to_gates))), num_outputs=2, axis=2)
             made = op.tanh(op.add(of_state, op.mul(reset, op.add(op.matmul(state, to_new), bias))))
             state = op.add(made, op.mul(update, op.sub(state, made)))
         return op.squeeze(state, op.const([1]))
+
+    def rounded(self) -> Cell:
+        """The same with weights that are int8 times a scale of each output."""
+        return replace(self, inward=rounded(self.inward), onward=rounded(self.onward))
 
 
 class Gru(Model):
@@ -190,6 +194,12 @@ class Gru(Model):
         z = self.embed_.inputs(x.sequences(self.history, self.columns_))
         h = np.maximum(self.embed_.forward(z), 0.0)
         return self.last_.forward(self.cell_.forward(h))[:, 0] * self.top_
+
+    def rounded(self) -> Self:
+        """A copy with int8 weights."""
+        made = copy.copy(self)
+        made.embed_, made.cell_, made.last_ = self.embed_.rounded(), self.cell_.rounded(), self.last_.rounded()
+        return made
 
     def to_onnx(self, features: Var) -> Var:
         h = op.relu(self.embed_.nodes(self.embed_.input_nodes(features)))

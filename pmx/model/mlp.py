@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from typing import Self
+
 import numpy as np
 import spox.opset.ai.onnx.v20 as op
 from spox import Var
@@ -50,6 +53,12 @@ class Mlp(Model):
 
     def score(self, x: np.ndarray) -> np.ndarray:
         return self.layers_.forward(self.layers_.inputs(x))[:, 0] * self.spread_ + self.centre_
+
+    def rounded(self) -> Self:
+        """A copy with int8 weights."""
+        made = copy.copy(self)
+        made.layers_ = self.layers_.rounded()
+        return made
 
     def to_onnx(self, features: Var) -> Var:
         y = self.layers_.nodes(self.layers_.input_nodes(features))

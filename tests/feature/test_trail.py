@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from spox import Tensor, argument, build
 
 from pmx.edge.step import session
-from pmx.feature.trail import GRAIN, Step, Trail, Whole
+from pmx.feature.trail import GRAIN, Back, Step, Trail, Whole, number
 
 CHANNELS = 2
 HISTORIES = st.lists(
@@ -19,22 +19,35 @@ GAPS = np.concatenate([np.full((n, CHANNELS), v) for v, n in ((1.0, 1), (np.nan,
 
 def counted(x, trail: Trail):
     up = op.greater(x, op.const(np.float64(0)))
-    return trail.counts([(up, 1, CHANNELS), (up, 5, CHANNELS), (op.isnan(x), 48, CHANNELS)])
+    return trail.counts(number(op.concat([up, up, op.isnan(x)], axis=2)))
 
 
 def held(x, trail: Trail):
-    return trail.held(x, 16, CHANNELS)
+    return trail.held(x)
 
 
 def mean(x, trail: Trail):
-    return trail.mean(op.where(op.isnan(x), op.const(np.float64(0.1)), x), 8, CHANNELS)
+    return trail.mean(op.where(op.isnan(x), op.const(np.float64(0.1)), x))
 
 
 def before(x, trail: Trail):
-    return trail.before(x, CHANNELS)
+    return trail.before(x)
 
 
-WAYS = {"counts": counted, "held": held, "mean": mean, "before": before}
+def together(x, trail: Trail):
+    """Each of them twice where that is allowed: they share one memory."""
+    first, said = counted(x, trail), held(x, trail)
+    return op.concat([held(op.mul(x, x), trail), before(said, trail), mean(said, trail), counted(said, trail), first], axis=2)
+
+
+FLAGS = [(1, CHANNELS), (5, CHANNELS), (48, CHANNELS)]
+WAYS = {
+    "counts": (counted, Back(flags=[FLAGS])),
+    "held": (held, Back(held=[(16, CHANNELS)])),
+    "mean": (mean, Back(mean=(8, CHANNELS))),
+    "before": (before, Back(before=CHANNELS)),
+    "together": (together, Back([FLAGS, FLAGS], [(16, CHANNELS), (3, CHANNELS)], (2, CHANNELS), CHANNELS)),
+}
 GRAPHS: dict[str, tuple] = {}
 
 
@@ -43,13 +56,14 @@ def both(name: str):
     if name not in GRAPHS:
         whole, one = (argument(Tensor(np.float64, (1, time, CHANNELS))) for time in ("time", 1))
         width = argument(Tensor(np.float64, (1, 1, "slots")))
-        trail = Step(width)
-        tick = {"said": WAYS[name](one, trail)}
+        nodes, back = WAYS[name]
+        trail = Step(back, width)
+        tick = {"said": nodes(one, trail)}
         tick["next"] = trail.memory
         GRAPHS[name] = (
-            session(build({"x": whole}, {"said": WAYS[name](whole, Whole())}).SerializeToString()),
+            session(build({"x": whole}, {"said": nodes(whole, Whole(back))}).SerializeToString()),
             session(build({"x": one, "memory": width}, tick).SerializeToString()),
-            trail.start,
+            back.start,
         )
     return GRAPHS[name]
 
