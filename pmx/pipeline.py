@@ -27,10 +27,11 @@ from pmx.pack.seal import seal
 from pmx.plan import Plan, Result, Tell
 from pmx.select.baseline import Baseline, baselines, detectors
 from pmx.select.beside import bounds_of, shortened, windowed
-from pmx.select.candidates import refit_without_age, task_of
+from pmx.select.candidates import task_of
 from pmx.select.crossfit import cross_fitted
 from pmx.select.learn import Recipe, learn
 from pmx.select.training import truth
+from pmx.select.twin import refit_without_age
 from pmx.source.admit import admit
 from pmx.source.wave import device_rows
 from pmx.window.label import lives_anew
@@ -68,8 +69,8 @@ def run(plan: Plan, tell: Tell) -> Result:
     if rul is not None and bounds is not None:
         rows += shortened(play, packed, raw, real, protocol, contract, bounds.fill)
         beside = windowed(plan.models, plan.features, training, tested, played.tick, protocol) + beside
-        tell(f"fit {best.name} without age", 0, 1)
-        twin = refit_without_age(best, plan.features, training, protocol, plan.seed, plan.tables)
+        tell("fit without age", 0, 1)
+        twin = refit_without_age(trials, best, plan.features, training, protocol, plan.seed, plan.tables)
         apart = plan.folder / "without_age"
         core_apart = pack(apart, twin, best.policy, protocol, f"{plan.name} without age", history.waves)
         again = play("without age", Bundle.open(apart, core_apart), raw)

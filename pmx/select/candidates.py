@@ -26,7 +26,7 @@ from pmx.pack.scope import Scoped
 from pmx.select.classes import class_errors
 from pmx.select.limits import set_limits
 from pmx.select.training import Training
-from pmx.window.label import enter_mid_life, life_of, pseudo_test
+from pmx.window.label import life_of, pseudo_test
 
 Tell = Callable[[str, int, int], None]  # what, done, in all
 Tables = Callable[[FeatureSet, pl.DataFrame], np.ndarray]  # like FeatureSet.table; a cache reads what it has computed before
@@ -275,17 +275,3 @@ class Refits:
 def refit(trial: Trial, features: FeatureSet, training: Training, protocol: Protocol, tables: Tables = FeatureSet.table) -> Fitted:
     """The trial's model on the whole training part."""
     return Refits(features, training, protocol, tables).fit(trial)
-
-
-def refit_without_age(
-    trial: Trial, features: FeatureSet, training: Training, protocol: Protocol, seed: int, tables: Tables = FeatureSet.table
-) -> Fitted:
-    """The same for an asset of unknown age: no kernel that reads it, and training histories that begin at random mid-life cuts."""
-    usable, target = training.usable(trial.model.task, protocol, trial.model.censored)
-    fitted_features = features.without_age().fit(training.ticks.filter(pl.Series(training.fits)), training.contract)
-    usable = usable & fitted_features.fits(training.ticks, trial.model.task)
-    entered, row = enter_mid_life(training.ticks, seed)
-    rows = usable[row]
-    past = Past.of(tables(fitted_features, entered), life_of(entered), fitted_features.names_)
-    model = Scoped.fit(trial.model, past[rows], target[row][rows], training.asset[row][rows], False)
-    return Fitted(trial.name, fitted_features, model, protocol.cap, trial.healthy, used=fitted_features.fitted_on_)

@@ -18,8 +18,9 @@ from pmx.feature.regime import RegimeScore
 from pmx.gate.parity import as_ticks
 from pmx.model.pca import Pca
 from pmx.pack.core import core_files
-from pmx.select.candidates import LEAST_FAILURES, Trial, choose, out_of_fold, refit, refit_without_age, task_of, try_out
+from pmx.select.candidates import LEAST_FAILURES, Trial, choose, out_of_fold, refit, task_of, try_out
 from pmx.select.training import Training, truth
+from pmx.select.twin import refit_without_age
 from pmx.window.label import pseudo_test
 from pmx.window.split import ByAsset, ByTime, Division, Head
 
@@ -144,7 +145,7 @@ def test_the_refit_sees_all_of_training(trial, spy, features, whole, protocol):
 
 
 def test_without_age_there_is_no_age_and_histories_enter_mid_life(trial, spy, features, whole, protocol):
-    fitted = refit_without_age(trial, features, whole, protocol, seed=1)
+    fitted = refit_without_age([trial], trial, features, whole, protocol, seed=1)
     assert not any(k.reads_age for k in fitted.features.kernels) and any(k.reads_age for k in features.kernels)
     names, x, y, asset = spy.seen[-1]
     assert x.shape[1] == len(fitted.features.names_) == len(refit(trial, features, whole, protocol).features.names_) - 1
@@ -153,13 +154,13 @@ def test_without_age_there_is_no_age_and_histories_enter_mid_life(trial, spy, fe
     lives = {f"A{i:02}": life for i, life in enumerate([90, 100, 110, 120, 95, 105, 115, 85])}
     assert sum(firsts[a] < min(lives[a] - 1, protocol.cap) for a in lives) >= 3, "some history begins in the last 60 cycles"
     again = type(spy)("rul")
-    refit_without_age(replace(trial, model=again), features, whole, protocol, seed=1)
+    refit_without_age([replace(trial, model=again)], trial, features, whole, protocol, seed=1)
     assert np.array_equal(again.seen[-1][1], x, equal_nan=True), "the entries follow from the seed"
 
 
 def test_an_entry_remembers_nothing_of_what_came_before_it(trial, spy, features, whole, protocol):
     """At the first tick of a history the trailing mean and the slow average are both that tick's value, later they part."""
-    refit_without_age(trial, features, whole, protocol, seed=1)
+    refit_without_age([trial], trial, features, whole, protocol, seed=1)
     _, x, _, asset = spy.seen[-1]
     first = (x[:, :2] == x[:, 2:]).all(1)
     assert 24 <= first.sum() <= 30, "three entries of each of the eight that failed, and some of the two that did not"
