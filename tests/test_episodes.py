@@ -175,7 +175,6 @@ def test_the_faults_of_the_chemical_plant_are_detected(tmp_path: Path):
     assert set(r.winner.used["asset"]) == {"d00"}
 
 
-@pytest.mark.nightly  # all of its runs are below
 @pytest.mark.real_data("skab")
 def test_some_runs_of_the_pump_tell_when_their_normal_behaviour_ended(tmp_path: Path):
     """Two groups, and the run of which most of the first 400 rows are anomalous: fitting on it must not break the others."""
@@ -185,6 +184,7 @@ def test_some_runs_of_the_pump_tell_when_their_normal_behaviour_ended(tmp_path: 
     assert m["baseline_random_score/ap"] == pytest.approx(m["baseline_always_alarm/ap"], abs=0.06)
 
 
+@pytest.mark.nightly  # four of its runs are above
 @pytest.mark.real_data("skab")
 def test_the_pump_s_own_first_minutes_tell_when_its_normal_behaviour_ended(tmp_path: Path):
     r = shipped("skab", tmp_path)

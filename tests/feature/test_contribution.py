@@ -7,7 +7,9 @@ from benchmarks.contribution import SEEDS, measure
 FLEET = ["model=pca", "feature=lags", "source.assets=30"]
 
 
-@pytest.mark.parametrize("more", [[], ["feature.quality=null"]], ids=["sensors judged", "every reading believed"])
+@pytest.mark.parametrize(
+    "more", [[], pytest.param(["feature.quality=null"], marks=pytest.mark.nightly)], ids=["sensors judged", "every reading believed"]
+)
 def test_the_channel_of_a_planted_fault_ranks_first(more):
     found = measure("demo", [*FLEET, *more])
     assert found["of"] == SEEDS == 100 and found["raised"] > 20

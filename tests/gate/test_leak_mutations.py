@@ -14,7 +14,7 @@ from pmx.source.cmapss import Cmapss
 
 WORDS = ["source.subset=FD009", "model=lightgbm", "model.lightgbm.trees=15", "window.folds=2", "evaluate.draws=20"]
 WORDS += ["device.step_ms=5000", "device.resident_mb_max=4000"]  # what a loaded machine does to the clock is not the question here
-WORDS += ["feature.kernels=[{_target_: pmx.feature.kernel.TrailingMean, window: 5}]"]
+WORDS += ["feature.quality=null", "feature.kernels=[{_target_: pmx.feature.kernel.TrailingMean, window: 5}]"]
 
 
 @pytest.fixture(scope="module", params=experiments())
