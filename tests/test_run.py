@@ -30,7 +30,7 @@ QUICK = ["model.lightgbm.trees=15", "model.lightgbm.learning_rate=0.3", "model.l
 TREES = ["model=lightgbm", *QUICK]
 # What a loaded machine does to the clock is not the question here.
 PATIENT = ["device.step_ms=5000", "device.resident_mb_max=4000"]
-BELIEVED = ["feature.quality=null"]  # judging each reading is half of the time of a run; tests/test_wheel.py has a run that does
+BELIEVED = ["feature.quality=null"]  # judging each reading is half of the time of a run; tests/source/test_cwru.py has a run that does
 KERNELS = ["feature.kernels=[{_target_: pmx.feature.kernel.Age}, {_target_: pmx.feature.kernel.TrailingMean, window: 5}]"]
 TINY = [*FLEET, *TREES, *PATIENT, *BELIEVED, *KERNELS]
 LEAKY = ["feature=leaky", *FLEET, *TREES, *PATIENT]

@@ -18,7 +18,10 @@ ROOT = Path(__file__).parents[1]
 # Enough to show that the way is whole; `make demo` runs the real size.
 QUICK = ["source.assets=24", "source.life=300", "window.folds=2", "evaluate.draws=50", "evaluate.cap=150", "evaluate.horizon=60"]
 QUICK += ["model=lightgbm", "model.lightgbm.trees=15", "model.lightgbm.learning_rate=0.3", "model.lightgbm.min_child_samples=10"]
-QUICK += ["feature.kernels=[{_target_: pmx.feature.kernel.Age}, {_target_: pmx.feature.kernel.TrailingMean, window: 5}]"]
+QUICK += [
+    "feature.quality=null",
+    "feature.kernels=[{_target_: pmx.feature.kernel.Age}, {_target_: pmx.feature.kernel.TrailingMean, window: 5}]",
+]
 QUICK += ["device.step_ms=5000", "device.resident_mb_max=4000"]  # a loaded machine is slow, and that is not the question here
 
 

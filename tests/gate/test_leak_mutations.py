@@ -17,7 +17,10 @@ WORDS += ["device.step_ms=5000", "device.resident_mb_max=4000"]  # what a loaded
 WORDS += ["feature.quality=null", "feature.kernels=[{_target_: pmx.feature.kernel.TrailingMean, window: 5}]"]
 
 
-@pytest.fixture(scope="module", params=experiments())
+SAME = ("cmapss_best", "cmapss_device")  # on the data of cmapss, divided as cmapss does it
+
+
+@pytest.fixture(scope="module", params=[pytest.param(e, marks=[pytest.mark.nightly] * (e in SAME)) for e in experiments()])
 def miniatures(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[Case]:
     return list(cases(request.param, tmp_path_factory.mktemp("archive")))
 
