@@ -312,7 +312,8 @@ def test_the_bundle_replays_new_readings(bundle: Path, tmp_path: Path) -> None:
     assert pl.read_csv(tmp_path / "out.csv").height == said.answer["steps"] > 0
 
 
-def test_compare_lists_runs_side_by_side(accepted: Said, refused: Said, store: Tracker) -> None:
+def test_compare_lists_runs_side_by_side(accepted: Said, refused: Said, store: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # names are cut where a terminal is narrow
     said = call("compare", accepted.answer["run_id"], refused.answer["run_id"], "--json")
     good, bad = said.answer["runs"]
     assert said.code == 0 and (good["status"], bad["status"]) == ("FINISHED", "FAILED") and bad["refused_by"] and bad["comparable"]

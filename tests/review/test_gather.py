@@ -48,6 +48,7 @@ def made(task: str) -> tuple[Plan, Result]:
     found = (
         fleet.history,
         fleet.training,
+        fleet.tested,
         counts,
         [trial],
         fitted,
