@@ -214,10 +214,12 @@ def _life_errors(verdict: np.ndarray, training: Training, protocol: Protocol, se
     length, target = training.contract.tick, training.labels.capped(protocol.cap)
     if np.isnan(training.labels.rul).all():
         raise DataError("no training asset failed -> a model of the task anomaly, or a history with failures")
-    cuts = pseudo_test(training.asset, training.labels.rul / length, seed)
+    cuts = pseudo_test(training.asset, training.labels.rul / length, protocol.cap / length, seed)
     cuts = cuts[~np.isnan(verdict[cuts])]
     if not len(cuts):
-        raise DataError("no training asset is long enough to validate on: 20 ticks of history and 5 to 150 ticks of life left are needed")
+        raise DataError(
+            "no training asset is long enough to validate on: 20 ticks of history and 5 to 150 or more ticks of life left are needed"
+        )
     error = verdict[cuts] - target[cuts]
     every = (verdict - target)[~np.isnan(verdict) & ~np.isnan(target)]
     return {
@@ -247,8 +249,7 @@ class Refits:
         training, task = self.training, trial.model.task
         fits, features = self.features.fits(training.ticks, task), self.features
         if isinstance(trial.model, Stack):
-            used = [n for n, w in zip(trial.model.parts, trial.model.weights_, strict=True) if w]
-            members = {n: self._model(n, trial.model.parts[n], fits).model for n in used}
+            members = {n: self._model(n, trial.model.parts[n], fits).model for n in trial.model.used}
             model = Scoped(trial.model.made_of(members, features.names_))
         else:
             model = self._model(trial.name, trial.model, fits)
@@ -281,11 +282,19 @@ def refit_without_age(
     trial: Trial, features: FeatureSet, training: Training, protocol: Protocol, seed: int, tables: Tables = FeatureSet.table
 ) -> Fitted:
     """The same for an asset of unknown age: no kernel that reads it, and training histories that begin at random mid-life cuts."""
-    usable, target = training.usable(trial.model.task, protocol, trial.model.censored)
     fitted_features = features.without_age().fit(training.ticks.filter(pl.Series(training.fits)), training.contract)
-    usable = usable & fitted_features.fits(training.ticks, trial.model.task)
+    fits = fitted_features.fits(training.ticks, trial.model.task)
     entered, row = enter_mid_life(training.ticks, seed)
-    rows = usable[row]
     past = Past.of(tables(fitted_features, entered), life_of(entered), fitted_features.names_)
-    model = Scoped.fit(trial.model, past[rows], target[row][rows], training.asset[row][rows], False)
+
+    def fitted(model: Model) -> Scoped:
+        usable, target = training.usable(model.task, protocol, model.censored)
+        rows = (usable & fits)[row]
+        return Scoped.fit(model, past[rows], target[row][rows], training.asset[row][rows], False)
+
+    if isinstance(trial.model, Stack):  # each member learns from the labels that are its own
+        members = {n: fitted(trial.model.parts[n]).model for n in trial.model.used}
+        model = Scoped(trial.model.made_of(members, fitted_features.names_))
+    else:
+        model = fitted(trial.model)
     return Fitted(trial.name, fitted_features, model, protocol.cap, trial.healthy, used=fitted_features.fitted_on_)
