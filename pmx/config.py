@@ -241,7 +241,7 @@ def _reason(error: Exception, name: str, overrides: list[str]) -> str:
     if key and re.search(r"No match in the defaults list|not in (struct|')|does not exist", message):
         known = _paths(_plain(name) if overrides else {f.name: None for f in fields(RunConfig)})
         more = " (an argument that its YAML leaves out is added with +key=value)" if key.split(".")[0] in GROUPS else ""
-        return f"{key}: there is no such setting -> {nearest(key, known, f'pmx run {name} --cfg job shows all of them')}{more}"
+        return f"{key}: there is no such setting -> {nearest(key, [k for k in known if k != key], f'pmx run {name} --cfg job shows all of them')}{more}"
     if key:
         return f"{key}: {next((line for line in message.splitlines() if 'Value' in line or 'Invalid' in line), first)}"
     return " ".join(message.split())

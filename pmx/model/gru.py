@@ -134,6 +134,11 @@ class Gru(Model):
         self.history, self.width, self.epochs, self.patience, self.learning_rate = history, width, epochs, patience, learning_rate
         self.cut, self.checkpoints, self.seed = cut, checkpoints, seed
 
+    def light(self) -> Self:
+        small = super().light()
+        small.checkpoints = ""  # one epoch is quickly done again
+        return small
+
     def columns(self, names: list[str]) -> list[int]:
         found = [i for i, name in enumerate(names) if name.partition(":")[0].startswith(tuple(self.reads))]
         return found or list(range(len(names)))

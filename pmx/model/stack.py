@@ -55,20 +55,25 @@ class Stack(Model):
         if wrong:
             raise UsageError(f"model stack: {', '.join(wrong)} learn(s) no single target to weigh by -> stack models of rul or failure")
         made.task = next(iter(made.parts.values())).task
-        made.history = max(m.history for m in made.parts.values())
-        made.exact = all(m.exact for m in made.parts.values())
         made.lags = max(m.lags for m in made.parts.values())
-        return made
+        return made._reading(list(made.parts.values()))
+
+    def _reading(self, parts: list[Model]) -> Stack:
+        """Itself, as far back as these parts look, and as exact as they are."""
+        self.history, self.exact = max(m.history for m in parts), all(m.exact for m in parts)
+        return self
 
     def weigh(self, told: np.ndarray, target: np.ndarray) -> Stack:
-        """A copy with the weights that do best on out-of-fold predictions float64 [row, member] of targets [row]."""
+        """A copy with the weights that do best on out-of-fold predictions float64 [row, member] of targets [row]; equal ones where no
+        row is known.
+        """
         known = ~np.isnan(told).any(1) & ~np.isnan(target)
         made, count = copy.copy(self), told.shape[1]
         hold = WHOLE * max(1.0, float(np.sqrt((told[known] ** 2).sum())))
         weight, _ = nnls(np.r_[told[known], np.full((1, count), hold)], np.r_[target[known], hold])
-        weight = np.where(weight < LEAST * weight.sum(), 0.0, weight) if weight.any() else np.ones(count)
+        weight = np.where(weight < LEAST * weight.sum(), 0.0, weight) if weight.any() and known.any() else np.ones(count)
         made.weights_ = (weight / weight.sum()).tolist()
-        return made
+        return made._reading([part for part, _ in made._used()])  # what was left out needs no memory
 
     def made_of(self, members: dict[str, Model], names: list[str]) -> Stack:
         """A fitted copy of members that were fitted apart, on features of these names; those of no weight may be missing."""
@@ -89,6 +94,11 @@ class Stack(Model):
         for part, weight in self._used():
             total = total + weight * part.score(_read_by(part, x))
         return total
+
+    @property
+    def used(self) -> list[str]:
+        """The members that have a weight."""
+        return [name for name, w in zip(self.parts, self.weights_, strict=True) if w]
 
     def _used(self) -> list[tuple[Model, float]]:
         return [(part, w) for part, w in zip(self.parts.values(), self.weights_, strict=True) if w]

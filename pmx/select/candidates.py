@@ -214,10 +214,12 @@ def _life_errors(verdict: np.ndarray, training: Training, protocol: Protocol, se
     length, target = training.contract.tick, training.labels.capped(protocol.cap)
     if np.isnan(training.labels.rul).all():
         raise DataError("no training asset failed -> a model of the task anomaly, or a history with failures")
-    cuts = pseudo_test(training.asset, training.labels.rul / length, seed)
+    cuts = pseudo_test(training.asset, training.labels.rul / length, protocol.cap / length, seed)
     cuts = cuts[~np.isnan(verdict[cuts])]
     if not len(cuts):
-        raise DataError("no training asset is long enough to validate on: 20 ticks of history and 5 to 150 ticks of life left are needed")
+        raise DataError(
+            "no training asset is long enough to validate on: 20 ticks of history and 5 to 150 or more ticks of life left are needed"
+        )
     error = verdict[cuts] - target[cuts]
     every = (verdict - target)[~np.isnan(verdict) & ~np.isnan(target)]
     return {
@@ -247,8 +249,7 @@ class Refits:
         training, task = self.training, trial.model.task
         fits, features = self.features.fits(training.ticks, task), self.features
         if isinstance(trial.model, Stack):
-            used = [n for n, w in zip(trial.model.parts, trial.model.weights_, strict=True) if w]
-            members = {n: self._model(n, trial.model.parts[n], fits).model for n in used}
+            members = {n: self._model(n, trial.model.parts[n], fits).model for n in trial.model.used}
             model = Scoped(trial.model.made_of(members, features.names_))
         else:
             model = self._model(trial.name, trial.model, fits)

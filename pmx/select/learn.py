@@ -105,8 +105,8 @@ def learn(recipe: Recipe, readings: pl.DataFrame, contract: Contract, history: H
 
 def _margins(winner: Fitted, scores: np.ndarray, training: Training, protocol: Protocol) -> Margins:
     """The interval of a remaining useful life from out-of-fold estimates float64 [row], where a test set might cut a life, or later."""
-    estimate = np.clip(scores, 0.0, protocol.cap)
-    fair = like_a_test(training.asset, training.labels.rul / training.contract.tick, (0, 150))
+    estimate, length = np.clip(scores, 0.0, protocol.cap), training.contract.tick
+    fair = like_a_test(training.asset, training.labels.rul / length, protocol.cap / length, least=0)
     truth = np.where(fair if fair.any() else True, training.labels.capped(protocol.cap), np.nan)
     regimes = len(winner.features.normalise_.centre_)
     return Margins.of(estimate, truth, training.asset, winner.regime(training.ticks), regimes, protocol.cap)

@@ -30,7 +30,8 @@ def with_stacks(
         # log-odds are weighed by the probabilities that they are: of a sure tick, how sure makes no difference
         weighed = 1 / (1 + np.exp(-np.clip(told, -FAR, FAR))) if stack.task == "failure" else told
         usable, target = training.usable(stack.task, protocol)
-        fair = usable & like_a_test(training.asset, training.labels.rul / training.contract.tick)
+        length = training.contract.tick
+        fair = usable & like_a_test(training.asset, training.labels.rul / length, protocol.cap / length)
         target = np.where(fair if fair.any() else usable, target, np.nan)
         all_scores[name] = np.full(len(told), np.nan)
         for _, validate in training.folds(stack.task):

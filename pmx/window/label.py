@@ -134,22 +134,33 @@ def life_of(ticks: pl.DataFrame) -> np.ndarray:
     return ticks.select(pl.struct(lives_in(ticks)).rank("dense").cast(pl.Int64)).to_series().to_numpy()
 
 
-def like_a_test(asset: np.ndarray, rul: np.ndarray, between: tuple[float, float] = (5, 150), seen: int = 20) -> np.ndarray:
-    """Where a test set might cut the life of an asset, bool [row]: with life left in this range, float64 [row] in ticks, and so many ticks seen."""
+CUT_MOST = 150  # ticks of life left at a cut, or the cap where that is more
+
+
+def like_a_test(asset: np.ndarray, rul: np.ndarray, cap: float, least: float = 5, seen: int = 20) -> np.ndarray:
+    """Where a test set might cut the life of an asset, bool [row].
+
+    Args:
+        rul: life left, float64 [row] in ticks; at most 150 is left at a cut, or the cap where that is more.
+        cap: of the life left, in ticks.
+        least: life left at a cut at least, in ticks.
+        seen: ticks of the asset before a cut at least.
+    """
     begins = np.flatnonzero(np.r_[True, asset[1:] != asset[:-1]]) if len(asset) else np.empty(0, np.int64)
     rank = np.arange(len(asset)) - np.repeat(begins, np.diff(np.append(begins, len(asset))))
-    return (rank >= seen) & (rul >= between[0]) & (rul <= between[1])
+    return (rank >= seen) & (rul >= least) & (rul <= max(CUT_MOST, cap))
 
 
-def pseudo_test(asset: np.ndarray, rul: np.ndarray, seed: int, per_asset: int = 12) -> np.ndarray:
+def pseudo_test(asset: np.ndarray, rul: np.ndarray, cap: float, seed: int, per_asset: int = 12) -> np.ndarray:
     """Row positions at which validation looks: random cuts in each asset's life, as a test set cuts its assets.
 
     Args:
         asset: [row], each asset's ticks together and in order.
         rul: float64 [row] in ticks; NaN rows are never cut at.
+        cap: of the life left, in ticks: as in `like_a_test`.
         per_asset: cuts of each asset (fewer where its life is short).
     """
-    rng, fair = np.random.default_rng(seed), like_a_test(asset, rul)
+    rng, fair = np.random.default_rng(seed), like_a_test(asset, rul, cap)
     cuts = []
     for name in dict.fromkeys(asset):
         open_ = np.flatnonzero((asset == name) & fair)

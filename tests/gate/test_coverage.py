@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 
+from pmx.evaluate.bound import Bounds, interval_metrics
 from pmx.evaluate.interval import share
+from pmx.evaluate.part import Parts
+from pmx.evaluate.protocol import Protocol, Truth
 from pmx.evaluate.report import Row
 from pmx.gate.coverage import coverage
 
@@ -29,3 +32,28 @@ def test_where_all_were_watched_until_they_failed_the_readings_before_it_count()
     more = {"coverage_last": (np.nan,) * 3, "coverage_near": (0.7, 0.6, 0.8), "interval_width": (20.0, np.nan, np.nan)}
     assert not coverage(Row("winner", {}, None, (np.nan,) * 3, more=more)).passed
     assert coverage(Row("winner", {}, None, (np.nan,) * 3, more=more | {"coverage_near": (0.85, 0.8, 0.9)})).passed
+
+
+def watched(assets: int, cut: int, half: float) -> Row:
+    """Assets of 200 cycles, all but `cut` of them watched until they fail; intervals reach `half` to both sides of 10 cycles too many."""
+    tick = [np.arange(180 if i < cut else 201) for i in range(assets)]
+    none, start = [np.zeros(0)] * assets, np.zeros(assets)
+    truth = Truth(
+        [f"{i:03}" for i in range(assets)], [np.array([200.0])] * assets, none, np.array([t[-1] for t in tick], float), start, start
+    )
+    told = [np.minimum(200.0 - t, 100.0) + 10 for t in tick]
+    bounds = Bounds([np.stack([t - half, t + half], axis=1) for t in told])
+    found, parts = interval_metrics(told, bounds, tick, truth, Protocol(100, 30, 5, draws=50), 1.0)
+    return Row("winner", {}, None, (np.nan,) * 3, more=found, parts=Parts(tuple(truth.assets), parts))
+
+
+@pytest.mark.parametrize("assets, half, passes", [(2, 15, True), (3, 15, True), (12, 15, False), (2, 5, False), (12, 5, False)])
+def test_two_assets_that_agree_are_no_proof(assets, half, passes):
+    assert coverage(watched(assets, 0, half)).passed == passes
+
+
+def test_one_asset_that_was_cut_does_not_speak_for_all_that_failed():
+    row = watched(12, 1, 5)
+    assert row.more["coverage_last"][2] > 0.5, "of one asset nothing is sure"
+    assert not coverage(row).passed
+    assert "nothing to judge" in coverage(watched(1, 1, 5)).detail, "one honest interval in ten misses"

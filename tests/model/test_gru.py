@@ -288,6 +288,7 @@ def test_little_data_is_enough_and_what_cannot_be_is_refused_in_words():
 
 def test_a_light_copy_learns_in_an_epoch():
     assert Gru().light().epochs == 1 and Gru().history == 16
+    assert not Gru(checkpoints="runs/checkpoints").light().checkpoints, "what looks at a model leaves nothing behind"
 
 
 def test_a_device_that_keeps_the_last_ticks_in_memory_says_what_training_said():

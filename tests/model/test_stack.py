@@ -85,9 +85,25 @@ def test_rows_that_a_member_never_predicted_decide_nothing():
     assert made.weights_ == pytest.approx([1.0, 0.0], abs=1e-3)
 
 
+def test_without_a_known_row_no_member_is_preferred():
+    assert stack([], a=Mlp(), b=Mlp()).weigh(np.full((3, 2), np.nan), np.arange(3.0)).weights_ == [0.5, 0.5]
+
+
+def test_a_member_without_weight_needs_no_memory():
+    past, y, asset = data()
+    trees = LightGBM(trees=20, learning_rate=0.2, min_child_samples=10)
+    made = stack([], trees=trees, trend=Trend()).weigh(np.column_stack([y, np.full(len(y), 1e3)]), y)
+    assert made.weights_ == [1.0, 0.0] and made.used == ["trees"] and made.history == 1
+    made.fit(past.now, y, asset)
+    features = argument(Tensor(np.float32, ("asset", 3)))
+    graph = build({"x": features}, {"y": made.lowered(features, None)})
+    got = onnxruntime.InferenceSession(graph.SerializeToString()).run(None, {"x": past.now})[0]
+    assert (got.astype(np.float32) == made.score(past.now).astype(np.float32)).all(), "what a verdict keeps of it"
+
+
 @pytest.mark.parametrize(
     "models, members, words",
-    [({"mlp": Mlp()}, ["tree"], "no candidate tree"), ({"pca": Pca()}, [], "no target to weigh by"), ({}, [], "to stack")],
+    [({"mlp": Mlp()}, ["tree"], "no candidate tree"), ({"pca": Pca()}, [], "no single target to weigh by"), ({}, [], "to stack")],
 )
 def test_what_cannot_be_stacked_is_refused_by_name(models, members, words):
     with pytest.raises(UsageError, match=words):

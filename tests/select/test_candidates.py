@@ -91,7 +91,7 @@ def test_a_trial_s_error_is_that_at_the_pseudo_test_cuts(spy, whole, protocol):
     target = whole.labels.capped(protocol.cap)
     scores = np.where(np.isnan(target), 30.0, target) + rng.normal(0, 7, len(target))
     trial = try_out("spy", spy, scores, whole, protocol, KofN(), seed=4)
-    cuts = pseudo_test(whole.asset, whole.labels.rul, 4)
+    cuts = pseudo_test(whole.asset, whole.labels.rul, protocol.cap, 4)
     given = np.clip(scores, 0, protocol.cap).astype(np.float32)
     assert trial.metrics["validation/rmse_cut_capped"] == pytest.approx(np.sqrt(np.mean((given[cuts] - target[cuts]) ** 2)), rel=1e-6)
     assert trial.value == -trial.metrics["validation/rmse_cut_capped"]

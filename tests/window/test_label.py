@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pmx.contract import Channel, Contract
-from pmx.window.label import Labels, enter_mid_life, label, life_of, lives_anew, pseudo_test, with_lives
+from pmx.window.label import Labels, enter_mid_life, label, life_of, like_a_test, lives_anew, pseudo_test, with_lives
 
 LIFE = Contract((Channel("a", "-"),), "h", "life")
 
@@ -115,16 +115,26 @@ def test_pseudo_test_cuts_as_a_test_set_does():
     asset = np.repeat(list(lengths), list(lengths.values()))
     rul = np.concatenate([np.arange(n)[::-1] for n in lengths.values()]).astype(float)
     rul[asset == "F"] = np.nan  # censored: nobody knows what is left
-    cuts = pseudo_test(asset, rul, seed=0)
+    cap = 125.0
+    cuts = pseudo_test(asset, rul, cap, seed=0)
     history = np.concatenate([np.arange(n) for n in lengths.values()])  # ticks before the one that is cut at
     assert (np.diff(cuts) > 0).all(), "sorted, none twice"
     assert (rul[cuts] >= 5).all() and (rul[cuts] <= 150).all() and (history[cuts] >= 20).all()
     counts = {name: int((asset[cuts] == name).sum()) for name in lengths}
     assert counts == {"A": 12, "B": 12, "C": 0, "D": 1, "E": 0, "F": 0}
-    assert (pseudo_test(asset, rul, seed=0) == cuts).all() and list(pseudo_test(asset, rul, seed=1)) != list(cuts)
-    assert pseudo_test(asset[:0], rul[:0], seed=0).shape == (0,)
-    every = np.concatenate([pseudo_test(asset, rul, seed=s) for s in range(60)])
+    assert (pseudo_test(asset, rul, cap, seed=0) == cuts).all() and list(pseudo_test(asset, rul, cap, seed=1)) != list(cuts)
+    assert pseudo_test(asset[:0], rul[:0], cap, seed=0).shape == (0,)
+    every = np.concatenate([pseudo_test(asset, rul, cap, seed=s) for s in range(60)])
     assert set(rul[every[asset[every] == "B"]]) == set(np.arange(5.0, 40.0)), "any open tick may be cut at"
+
+
+def test_a_cut_may_leave_as_much_life_as_the_cap():
+    """With a tick of an hour and a cap of a month, the last 150 ticks are the last days: nothing would be asked of the weeks before."""
+    asset, rul = np.repeat("A", 1000), np.arange(1000.0)[::-1]
+    assert rul[like_a_test(asset, rul, cap=720.0)].tolist() == np.arange(720.0, 4.0, -1).tolist()
+    assert rul[like_a_test(asset, rul, cap=125.0, least=0)].tolist() == np.arange(150.0, -1.0, -1).tolist()
+    cuts = np.concatenate([pseudo_test(asset, rul, 720.0, seed=s) for s in range(20)])
+    assert rul[cuts].max() > 600 and rul[cuts].max() <= 720
 
 
 def test_histories_that_enter_mid_life_are_ends_of_real_ones():
