@@ -17,8 +17,9 @@ from pmx.model.lightgbm import LightGBM
 from pmx.model.stack import Stack
 from pmx.model.weibull import Weibull
 from pmx.pack.core import core_files
-from pmx.select.candidates import Trial, refit, refit_without_age, try_out
+from pmx.select.candidates import Trial, refit, try_out
 from pmx.select.stacking import with_stacks
+from pmx.select.twin import refit_without_age
 from tests.small_fleet import small_fleet
 
 FLEET = small_fleet()
@@ -50,10 +51,13 @@ def test_a_stack_ships_what_has_weight(told, used, history):
     assert np.allclose(np.concatenate(played.outputs["rul"]), fitted.verdict(FLEET.tested), rtol=1e-5, equal_nan=True)
 
 
-def test_without_age_a_member_learns_from_its_own_labels():
-    """A life beyond the cap is no end of life: a survival model in a stack must be told so as it is when it stands alone."""
+def test_without_age_the_candidate_is_chosen_anew_and_no_stack():
+    """A model that sees nothing but the age leads with it; without it, one that reads a channel is taken."""
     trial, training = trial_of(weibull=1.0), FLEET.training
-    assert trial.model.used == ["weibull"]
-    alone = refit_without_age(replace(trial, model=Weibull()), FEATURES, training, FLEET.protocol, seed=0)
-    stacked = refit_without_age(trial, FEATURES, training, FLEET.protocol, seed=0)
-    assert np.array_equal(stacked.verdict(FLEET.tested), alone.verdict(FLEET.tested), equal_nan=True)
+    found = refit_without_age(
+        [trial, replace(trial, name="blind", model=Weibull(ridge=1e9)), replace(trial, name="survival", model=Weibull())],
+        trial, FEATURES, training, FLEET.protocol, seed=0,
+    )  # fmt: skip
+    assert found.name == "survival" and not any(k.reads_age for k in found.features.kernels)
+    alone = refit_without_age([], replace(trial, model=Weibull()), FEATURES, training, FLEET.protocol, seed=0)
+    assert np.array_equal(found.verdict(FLEET.tested), alone.verdict(FLEET.tested), equal_nan=True)
