@@ -65,8 +65,8 @@ def refit_without_age(
 
 
 def _chosen(trials: list[Trial], features: FeatureSet, training: Training, protocol: Protocol, seed: int, tables: Tables) -> Trial:
-    fit, validate = training.folds(trials[0].model.task)[0]
-    cuts = pseudo_test(training.asset, training.labels.rul / training.contract.tick, seed)
+    (fit, validate), length = training.folds(trials[0].model.task)[0], training.contract.tick
+    cuts = pseudo_test(training.asset, training.labels.rul / length, protocol.cap / length, seed)
     cuts = cuts[validate[cuts]]
     target = training.labels.capped(protocol.cap)[cuts]
     if not len(cuts):
