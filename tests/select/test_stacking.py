@@ -1,6 +1,4 @@
-"""Stacks in a run: what is left out costs nothing, each member learns from its own labels, and no label of a fold weighs it."""
-
-from dataclasses import replace
+"""Stacks in a run: what has no weight is not packed, and needs no memory."""
 
 import numpy as np
 import pytest
@@ -17,7 +15,7 @@ from pmx.model.lightgbm import LightGBM
 from pmx.model.stack import Stack
 from pmx.model.weibull import Weibull
 from pmx.pack.core import core_files
-from pmx.select.candidates import Trial, refit, refit_without_age, try_out
+from pmx.select.candidates import Trial, refit, try_out
 from pmx.select.stacking import with_stacks
 from tests.small_fleet import small_fleet
 
@@ -48,12 +46,3 @@ def test_a_stack_ships_what_has_weight(told, used, history):
     core = core_files(fitted, trial.policy, FLEET.protocol, "stacked pumps")
     played = replay_ticks(Bundle(core, core_digest(core)), as_ticks(FLEET.tested, FLEET.history.contract))
     assert np.allclose(np.concatenate(played.outputs["rul"]), fitted.verdict(FLEET.tested), rtol=1e-5, equal_nan=True)
-
-
-def test_without_age_a_member_learns_from_its_own_labels():
-    """A life beyond the cap is no end of life: a survival model in a stack must be told so as it is when it stands alone."""
-    trial, training = trial_of(weibull=1.0), FLEET.training
-    assert trial.model.used == ["weibull"]
-    alone = refit_without_age(replace(trial, model=Weibull()), FEATURES, training, FLEET.protocol, seed=0)
-    stacked = refit_without_age(trial, FEATURES, training, FLEET.protocol, seed=0)
-    assert np.array_equal(stacked.verdict(FLEET.tested), alone.verdict(FLEET.tested), equal_nan=True)
