@@ -93,9 +93,8 @@ class Split(ABC):
         if by == "asset":
             names = np.random.default_rng(self.seed).permutation(np.unique(asset))
             if len(names) < self.folds:
-                raise DataError(
-                    f"{len(names)} training assets for {self.folds} folds -> set window.folds to at most {len(names)}, or take more data"
-                )
+                fewer = f"set window.folds to at most {len(names)}" if len(names) > 1 else "split by time (window=by_time or head)"
+                raise DataError(f"{len(names)} training asset{'s' * (len(names) > 1)} for {self.folds} folds -> {fewer}, or take more data")
             groups = [np.isin(asset, names[i :: self.folds]) for i in range(self.folds)]
             return [(~group, group) for group in groups]
         block = self.blocks(ticks)

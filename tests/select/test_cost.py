@@ -28,7 +28,7 @@ POLICY = Policy("rul", "below", 20.0, 25.0, 1, 1)
 
 def trial(name: str, value: float, mb: float = 1.0, ms: float = 1.0, limits: Limits = WIDE) -> Trial:
     cost = {"bytes": mb * 1e6, "resident_mb": 80.0, "p50_ms": 0.8 * ms, "p99_ms": ms}
-    return Trial(name, LightGBM(), None, POLICY, {}, value, cost, limits.over(cost))
+    return Trial(name, LightGBM(), None, POLICY, {}, value, cost=cost, over=limits.over(cost))
 
 
 def test_the_best_that_fits_is_chosen_and_of_none_the_nearest():

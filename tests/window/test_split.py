@@ -160,6 +160,10 @@ def test_folds_by_time_only_look_back_over_the_whole_fleet(spans, folds):
         (lambda own: ByAsset(0.99).apply(own, None), "the training part is empty"),
         (lambda own: Head(400).apply(own, None), "the test part is empty"),
         (lambda own: ByAsset(folds=4).validation(own, "asset"), "3 training assets for 4 folds -> set window.folds to at most 3"),
+        (
+            lambda own: ByAsset(folds=2).validation(own.filter(pl.col("asset") == "P0"), "asset"),
+            "1 training asset for 2 folds -> split by time",
+        ),
         (lambda own: Head(1, folds=4).validation(own.filter(pl.col("tick") < 4), "time"), "4 training ticks per asset at most for 4 folds"),
         (lambda own: ByAsset(1.0), "test_share is 1.0"),
         (lambda own: ByTime(0.0), "share is 0.0"),
