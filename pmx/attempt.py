@@ -7,12 +7,13 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from pmx.contract import PmxError
+from pmx.contract import PmxError, UsageError
 
 if TYPE_CHECKING:
     from pmx.config import Parts
@@ -115,8 +116,14 @@ def attempts(calls: list[Call], jobs: int) -> Iterator[dict[str, Any]]:
         return
     from joblib import Parallel, delayed, parallel_config
 
-    with parallel_config(backend="loky", inner_max_num_threads=1), _one_polars_thread():
-        yield from Parallel(n_jobs=jobs, return_as="generator")(delayed(_beside)(call, os.getpid()) for call in calls)
+    try:
+        with parallel_config(backend="loky", inner_max_num_threads=1), _one_polars_thread():
+            yield from Parallel(n_jobs=jobs, return_as="generator")(delayed(_beside)(call, os.getpid()) for call in calls)
+    except BrokenProcessPool as error:
+        raise UsageError(
+            "A trial's process was ended from outside, most often for want of memory -> go on where it stopped; if it ends again, "
+            "begin anew with fewer sweep.jobs"
+        ) from error
 
 
 def _beside(call: Call, parent: int) -> dict[str, Any]:

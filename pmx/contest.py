@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from pmx.contract import GateError
 from pmx.reads import Reads, times
 from pmx.registry import CHALLENGER, CHAMPION, Registry, Version, interval
 from pmx.tracking import Tracker
@@ -134,6 +135,12 @@ def promote(tracker: Tracker, name: str, word: str, accept_leakage: bool, other_
         print(table(tracker.compare(ids), registry.versions(), Reads(tracker.folder)))
         result["paired"] = pair(tracker, [(old.run_id, old.said), (new.run_id, new.said)])
         print()
+        why = result["paired"]["why_not"]
+        if why and not other_data and not registry.refusal(new, old, accept_leakage, other_data):
+            what = f"it was not compared with v{old.number} ({why.partition(' -> ')[0]}) -> --other-data takes it all the same"
+            raise GateError(f"Cannot promote {new.model} v{new.number}: {what}", f"version {new.number}")
+    if doubt := new.tags.get("pmx.doubt"):
+        print(f"Doubt: {doubt}")
     now = registry.promote(new, accept_leakage, other_data)
     print(f"{new.model} v{now.number} is {CHAMPION} now" + (f", v{old.number} was it before" if old else ""))
     print(f"Next: pmx compare {old.number} {CHAMPION} --model '{new.model}'" if old else f"Next: pmx compare --model '{new.model}'")

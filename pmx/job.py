@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -40,13 +40,12 @@ def job(cfg: DictConfig, folder: Path, name: str, quiet: bool, accept: str = "",
     from pmx.progress import Progress
     from pmx.reads import Reads
     from pmx.registry import Registry
-    from pmx.tracking import SECRET, Tracker
+    from pmx.tracking import Tracker
 
     tracker = Tracker(local_folder(cfg.tracking.store), cfg.tracking.experiment)
     report_killed(tracker.mark_killed())
-    words = [w.partition("=")[0] + "=***" if SECRET.search(w.partition("=")[0]) else w for w in HydraConfig.get().overrides.task]
     flag = ["--accept-leakage", shlex.quote(accept)] if accept else []
-    command, code = " ".join(["pmx run", name, *map(shlex.quote, words), *flag]), revision()
+    command, code = " ".join(["pmx run", name, *typed(HydraConfig.get().overrides.task), *flag]), revision()
     plain: dict[str, Any] = cast(Any, OmegaConf.to_container(cfg, resolve=True, enum_to_str=True))
     run_id = tracker.start(cfg.name, plain, revision=code, seeds={"run": cfg.seed}, tags={"pmx.command": command})
     provenance = {"run_id": run_id, "git_revision": code, "experiment": cfg.name, "seed": cfg.seed, "versions": versions()}
@@ -259,6 +258,14 @@ def _ending(result: Result, registered: str, experiment: str, link: str) -> None
     print(f"Bundle {short_path(result.bundle)}{registered}   MLflow pmx ui --experiment {experiment}, page {link}")
     following = "pmx run demo feature=leaky     (watch it refuse)" if experiment == "demo" else f"pmx verify {short_path(result.bundle)}"
     print(f"Next: {following}")
+
+
+def typed(words: Sequence[str]) -> list[str]:
+    """Overrides as a shell takes them; the value of a key that names a secret is masked."""
+    from pmx.tracking import SECRET
+
+    keys = [w.partition("=")[0] for w in words]
+    return [shlex.quote(f"{k}=***" if SECRET.search(k) else w) for k, w in zip(keys, words, strict=True)]
 
 
 def short_path(path: Path) -> str:

@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pmx.contract import DataError
+
 PATIENCE = 60.0  # seconds that one run waits for another to write its row
 MADE = "CREATE TABLE IF NOT EXISTS reads (digest TEXT NOT NULL, run TEXT NOT NULL, row TEXT NOT NULL, at TEXT NOT NULL)"
 
@@ -76,6 +78,10 @@ class Reads:
             database.execute("BEGIN IMMEDIATE")
             yield database
             database.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise DataError(
+                f"Cannot use {self.file}: {error} -> restore it from a copy; it alone knows how often test parts were read"
+            ) from error
         finally:
             database.close()
 

@@ -72,7 +72,9 @@ def _reviews(command: Callable[..., argparse.ArgumentParser]) -> None:
     promote.add_argument("name", metavar="NAME", help="a registered model, or how its name begins")
     promote.add_argument("version", nargs="?", default="", metavar="VERSION", help="a number, or challenger, which is meant without a word")
     promote.add_argument(ACCEPT, action="store_true", help="although findings of leakage were let stand in its run")
-    promote.add_argument("--other-data", action="store_true", help="although it learnt from other data than the champion")
+    promote.add_argument(
+        "--other-data", action="store_true", help="although it was not compared with the champion: other data, test part or rules"
+    )
     ui = command("ui", "open the page where runs are reviewed (MLflow)")
     ui.add_argument("--port", type=int, default=5000, help="first port that is tried (5000)")
     for one in (compare, ui):
@@ -142,22 +144,28 @@ def _guarded(options: argparse.Namespace) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         print("Interrupted; what had begun is marked FAILED", file=sys.stderr)
-        return 130
+        return _told(options, "interrupted", 130)
     except OSError as error:
         if options.debug:
             raise
-        print(
-            f"Cannot use {error.filename or 'a file'}: {error.strerror} -> make room, or mend the path or its permissions", file=sys.stderr
-        )
-        return 6 if error.errno == errno.ENOSPC else 2
+        said = f"Cannot use {error.filename or 'a file'}: {error.strerror} -> make room, or mend the path or its permissions"
+        print(said, file=sys.stderr)
+        return _told(options, said, 6 if error.errno == errno.ENOSPC else 2)
     except ModuleNotFoundError as error:
         if options.debug or (error.name or "").split(".")[0] == "pmx":
             raise
         print(NEEDS_TRAIN, file=sys.stderr)
-        return 2
+        return _told(options, NEEDS_TRAIN, 2)
     if options.json:
         print(json.dumps(result))
     return 0
+
+
+def _told(options: argparse.Namespace, error: str, code: int) -> int:
+    """The exit code, after the last line that `--json` promises."""
+    if options.json:
+        print(json.dumps({"error": error, "exit_code": code}))
+    return code
 
 
 # ---- run and sweep

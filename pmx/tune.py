@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shlex
 import shutil
 import sys
 import time
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pmx.attempt import RESULT, Call, attempts
 from pmx.contract import DigestError, UsageError
-from pmx.job import local_folder, report_killed, revision, short_path, versions
+from pmx.job import local_folder, report_killed, revision, short_path, typed, versions
 from pmx.process import process_tags
 
 if TYPE_CHECKING:
@@ -54,7 +53,8 @@ def resume(which: str | None, quiet: bool) -> dict[str, Any]:
     folder = _unfinished(which)
     about = json.loads((folder / ABOUT).read_text())
     keeper = Sweeping(about["experiment"], about["words"], quiet, False, about)
-    words = [*about["words"], "hydra/sweeper=pmx", f"hydra.sweep.dir='{folder}'"]
+    quoted = str(folder).replace("'", "\\'")
+    words = [*about["words"], "hydra/sweeper=pmx", f"hydra.sweep.dir='{quoted}'"]
     config.launch(about["experiment"], words, keeper, multirun=True)
     return keeper.answer
 
@@ -64,7 +64,8 @@ def _unfinished(which: str | None) -> Path:
     folder = Path(which or "")
     if which and (folder / ABOUT).is_file():
         return folder.resolve()
-    found = sorted(Path("runs").glob(f"{which or '*'}/sweep_*/{ABOUT}"), key=lambda p: p.parent.name)
+    there = sorted(Path("runs").glob(f"*/sweep_*/{ABOUT}"), key=lambda p: p.parent.name)
+    found = [p for p in there if which in (None, p.parent.parent.name)]
     waiting = [p for p in found if not json.loads(p.read_text())["finished"]]
     if not waiting:
         what = f"{which}: no sweep there" if which and not found else f"No sweep of {which or Path('runs').resolve()} is unfinished"
@@ -112,6 +113,9 @@ class Sweeping:
         self.plain = cast(dict[str, Any], OmegaConf.to_container(first, resolve=True, enum_to_str=True))
         sure = {"code": _code(), "settings": digest_of(self.plain, [asdict(d) for d in space], fixed)}
         with _alone(self.folder):
+            if self.about is None and ((self.folder / ABOUT).exists() or (self.folder / DATABASE).exists()):
+                where = short_path(self.folder)  # its trials may be of other settings
+                raise UsageError(f"{where}: a sweep is there already -> pmx resume {where} goes on with it; a new one needs another folder")
             self._open(sure)
             study = Study(self.folder / DATABASE, space, cfg.sweep.trials, cfg.sweep.jobs, cfg.seed)
             try:
@@ -140,7 +144,7 @@ class Sweeping:
         report_killed(self.tracker.mark_killed())
         if self.about is not None:
             return
-        command = " ".join(["pmx sweep", self.name, *map(shlex.quote, self.words)])
+        command = " ".join(["pmx sweep", self.name, *typed(self.words)])
         tags = {"pmx.command": command}
         code, seeds = revision(), {"proposals": self.cfg.seed}
         run_id = self.tracker.start(f"{self.cfg.name} · sweep", self.plain, revision=code, tags=tags, seeds=seeds, kind="sweep")
@@ -280,7 +284,7 @@ class Sweeping:
 
     def _command(self, taken: Row) -> str:
         last = {w.partition("=")[0]: w for w in [*self.fixed, *taken.words] if not w.startswith(OWN_WORDS)}
-        return " ".join(["pmx run", self.name, *map(shlex.quote, last.values())])
+        return " ".join(["pmx run", self.name, *typed(list(last.values()))])
 
 
 # ---- a sweep in MLflow
@@ -298,10 +302,10 @@ def _log_trial(tracker: Tracker, parent: str, number: int, settings: dict[str, s
 
 
 def _reopen(tracker: Tracker, run_id: str) -> None:
-    """Lets this process go on with the run that another one began."""
-    tracker.client.update_run(run_id, status="RUNNING")
+    """Lets this process go on with the run that another one began; first whose it is, or another command would take it for a dead one's."""
     for tag, value in process_tags().items():
         tracker.client.set_tag(run_id, tag, value)
+    tracker.client.update_run(run_id, status="RUNNING")
 
 
 # ---- what makes two sweeps the same

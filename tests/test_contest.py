@@ -11,21 +11,27 @@ import pytest
 
 from pmx.contest import beside, compare, promote, table
 from pmx.contract import GateError
+from pmx.evaluate.protocol import Protocol
 from pmx.reads import Reads
 from pmx.registry import Registry
+from pmx.run import main
 from pmx.tracking import Tracker
-from tests.evaluate.test_versus import kept
+from tests.evaluate.test_versus import PROTOCOL, kept
 from tests.store import DIGEST, outcome
 
 
-def run_of(tracker: Tracker, bundle: Path, error: float, digest: str = DIGEST, accepted: str = "") -> str:
+def run_of(
+    tracker: Tracker, bundle: Path, error: float, digest: str = DIGEST, accepted: str = "", doubt: str = "", protocol: Protocol = PROTOCOL
+) -> str:
     run = tracker.start("starting", {})
     tracker.data(run, "demo", digest, "synthetic")
     Reads(tracker.folder).meet(digest, run, "winner")
     numbers = {"test/rmse_last_capped": error, "test/event_recall": 0.875, "test/event_recall_lo": 0.5, "test/event_recall_hi": 1.0}
     numbers |= {"test/false_alarms_per_asset_month": 0.1 * error}
     title = f"synthetic pumps · lightgbm · RMSE {error:.1f} [{error - 1:.1f}, {error + 1:.1f}]"
-    tracker.finish(run, replace(outcome(error, bundle), title=title, metrics=numbers, evaluation=kept(error, digest), accepted=accepted))
+    known = kept(error, digest, protocol=protocol)
+    found = replace(outcome(error, bundle), title=title, metrics=numbers, evaluation=known, accepted=accepted, doubt=doubt)
+    tracker.finish(run, found)
     Registry(tracker).register(run, "demo", "core")
     return run
 
@@ -97,6 +103,23 @@ def test_a_refused_promotion_changes_nothing_and_says_why_after_the_comparison(t
     assert "Not paired" in capsys.readouterr().out and Registry(tracker).version("demo", "champion").number == "1"
 
 
+def test_what_was_measured_by_other_rules_needs_a_word(tracker: Tracker, bundle: Path) -> None:
+    run_of(tracker, bundle, 9.0)
+    run_of(tracker, bundle, 3.0, protocol=Protocol(cap=100, horizon=60, lead=5, draws=20))
+    with pytest.raises(
+        GateError, match=r"Cannot promote demo v2: it was not compared with v1 \(they were measured by other rules.*--other-data"
+    ):
+        promote(tracker, "demo", "", False, False)
+    assert Registry(tracker).version("demo", "champion").number == "1"
+    assert promote(tracker, "demo", "", False, True)["version"] == "2"
+
+
+def test_a_doubt_is_said_at_promotion(tracker: Tracker, bundle: Path, capsys) -> None:
+    run_of(tracker, bundle, 9.0, doubt="No better than age only")
+    promote(tracker, "demo", "", False, False)
+    assert "Doubt: No better than age only" in capsys.readouterr().out
+
+
 def test_a_new_run_is_set_against_the_champion(tracker: Tracker, bundle: Path) -> None:
     Reads(tracker.folder).meet(DIGEST, "a new run", "winner")
     first = beside(tracker, "a new run", "demo", kept(3.0, DIGEST))
@@ -108,3 +131,12 @@ def test_a_new_run_is_set_against_the_champion(tracker: Tracker, bundle: Path) -
     assert low <= value <= high < 0 and np.isfinite(low) and then.metrics["reads/this_data"] == 2.0
     other = beside(tracker, "a new run", "demo", kept(3.0, "f" * 64))
     assert other.versus.startswith("Not paired with champion v1: the data differ") and not [k for k in other.metrics if "champion" in k]
+
+
+def test_a_file_that_cannot_be_written_keeps_the_promise_of_json(tracker: Tracker, bundle: Path, tmp_path: Path, capsys) -> None:
+    for error in (9.0, 3.0):
+        run_of(tracker, bundle, error)
+    (tmp_path / "taken").write_text("a file where a folder should be")
+    code = main(["compare", "1", "2", "--store", str(tracker.folder), "--output", str(tmp_path / "taken"), "--json"])
+    last = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert code == last["exit_code"] == 2 and "taken" in last["error"]

@@ -8,9 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pmx.contract import DataError
 from pmx.reads import Reads
 
 ROOT = Path(__file__).parents[1]
@@ -38,6 +40,13 @@ def test_every_meeting_counts_for_its_data_and_its_run(tmp_path_factory, met: li
 
 def test_nothing_was_read_where_nobody_counted(tmp_path: Path) -> None:
     assert Reads(tmp_path).count("data") == 0 and not (tmp_path / "reads.db").exists()
+
+
+def test_a_spoilt_count_stops_what_would_go_uncounted(tmp_path: Path) -> None:
+    (tmp_path / "reads.db").write_text("no database, and longer than the head of one " * 5)
+    for use in (lambda r: r.meet("data", "me", "winner"), lambda r: r.count("data")):
+        with pytest.raises(DataError, match="reads.db: file is not a database -> "):
+            use(Reads(tmp_path))
 
 
 def test_the_count_is_told_in_a_sentence(tmp_path: Path) -> None:

@@ -22,13 +22,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pmx import config
+from pmx.attempt import Call, attempts
 from pmx.bundle import Bundle
 from pmx.contract import UsageError
 from pmx.front import best, front, picture, shorter, table
+from pmx.job import typed
 from pmx.run import main
 from pmx.study import MOST_ATTEMPTS, Dimension, Row, Study, dimension, grid
 from pmx.sweep import Plan, open_data, trial
 from pmx.tracking import Tracker
+from pmx.tune import _reopen
 from tests.whole import LIMITS, Known, silent
 
 TINY = ["source.assets=12", "source.life=300", "window.folds=2", "evaluate.draws=50", "evaluate.cap=150", "evaluate.horizon=60"]
@@ -193,6 +196,58 @@ def test_an_experiments_space_holds_until_another_is_typed(workdir: Path) -> Non
     assert read("model.lightgbm.trees=9").fixed[1:] == ["model.lightgbm.trees=9"], "a typed value fixes what the experiment would vary"
 
 
+def test_a_sweep_never_begins_in_the_folder_of_another(workdir: Path) -> None:
+    place = workdir / "there"
+    place.mkdir()
+    study = Study(place / "sweep.db", [Dimension("model.lightgbm.trees", ("5", "6"))])
+    [row], _ = study.rounds()
+    study.finish(row.number, -1.0, 1.0, {})
+    study.close()
+    code, _, err = call("sweep", "demo", "model.lightgbm.num_leaves=3,7", "hydra.sweep.dir=there")
+    assert code == 2 and "there: a sweep is there already -> pmx resume there" in err and not (workdir / "runs").exists()
+
+
+@pytest.mark.parametrize("which", ["/nowhere/at/all", "../x", "*", "nothing"])
+def test_a_sweep_that_is_not_there_is_no_traceback(workdir: Path, which: str) -> None:
+    code, _, err = call("resume", which)
+    assert code == 2 and "pmx sweep NAME" in err
+
+
+def test_a_folder_may_have_any_sign_in_its_name(workdir: Path) -> None:
+    place = workdir / "plant's" / "a, b"
+    place.mkdir(parents=True)
+    words = ["model.lightgbm.num_leaves=3,7"]
+    about = {"experiment": "demo", "words": words, "finished": False, "code": "0", "settings": "0", "revision": "", "command": "pmx sweep"}
+    (place / "sweep.json").write_text(json.dumps(about))
+    code, _, err = call("resume", place)
+    assert code == 4 and "the code changed" in err
+
+
+def test_a_secret_is_in_no_command() -> None:
+    words = ["+hydra.job.env_set.PLANT_TOKEN=hunter2", "seed=1,2"]
+    assert typed(words) == ["'+hydra.job.env_set.PLANT_TOKEN=***'", "seed=1,2"]
+
+
+def test_a_worker_that_is_killed_is_no_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pmx.attempt._beside", lambda call, parent: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(UsageError, match="for want of memory -> .* fewer sweep.jobs"):
+        list(attempts([Call("demo", (), str(tmp_path))] * 2, 2))
+
+
+def test_a_resumed_run_is_never_taken_for_a_dead_ones(workdir: Path) -> None:
+    tracker = Tracker(workdir / "store", "demo")
+    run, dead = tracker.start("sweep", {}, kind="sweep"), {"pmx.pid": "0", "pmx.process_started": "1"}
+    for tag, value in dead.items():
+        tracker.client.set_tag(run, tag, value)
+    tracker.mark_killed()
+    update, seen = tracker.client.update_run, []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tracker.client, "update_run", lambda *a, **k: (update(*a, **k), seen.append(tracker.mark_killed())))
+        _reopen(tracker, run)
+    assert seen == [[]] and tracker.client.get_run(run).info.status == "RUNNING"
+    tracker.close()
+
+
 @pytest.mark.parametrize(
     "words, what",
     [
@@ -292,7 +347,7 @@ def weighed(bundle: Path, core: str) -> dict[str, float]:
 
 def test_a_killed_sweep_resumes_and_ends_as_an_uninterrupted_one(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pmx.sweep.measure_budget", weighed)
-    words = ["sweep", "demo", *TINY, *SPACE, BYTES, "sweep.trials=2"]
+    words = ["sweep", "demo", *TINY, *SPACE, BYTES, "sweep.trials=2", "+hydra.job.env_set.PLANT_TOKEN=hunter2"]
     code, out, _ = call(*words, "out=whole", "tracking.store=whole/mlflow", "--json")
     whole = json.loads(out.splitlines()[-1])
     assert code == 0 and [t["state"] for t in whole["trials"]] == ["finished"] * 2 and "pmx run demo" in whole["command"]
@@ -313,6 +368,7 @@ def test_a_killed_sweep_resumes_and_ends_as_an_uninterrupted_one(workdir: Path, 
     tracker = Tracker(workdir / "runs" / "mlflow", "demo", new=False)
     parent = tracker.client.get_run(answer["run_id"])
     nested = tracker.client.search_runs([tracker.experiment_id], f"tags.`mlflow.parentRunId` = '{answer['run_id']}'")
+    assert "hunter2" not in str(parent.data.tags) + str(parent.data.params) and "PLANT_TOKEN=***" in parent.data.tags["pmx.command"]
     assert parent.info.status == "FINISHED" and sorted(r.data.tags["pmx.trial"] for r in nested) == list("01")
     assert all(r.info.status == "FINISHED" and "cost/p50_ms" in r.data.metrics for r in nested)
     tracker.close()
