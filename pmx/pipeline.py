@@ -26,7 +26,7 @@ from pmx.pack.scope import by_asset
 from pmx.pack.seal import seal
 from pmx.plan import Plan, Result, Tell
 from pmx.select.baseline import Baseline, baselines, detectors
-from pmx.select.beside import bounds_of, shortened, windowed
+from pmx.select.beside import WINDOWED, bounds_of, shortened, windowed
 from pmx.select.candidates import task_of
 from pmx.select.crossfit import cross_fitted
 from pmx.select.learn import Recipe, learn
@@ -68,6 +68,7 @@ def run(plan: Plan, tell: Tell) -> Result:
     beside = baselines(training, played.tick, real, protocol, plan.alarm)
     if rul is not None and bounds is not None:
         rows += shortened(play, packed, raw, real, protocol, contract, bounds.fill)
+        plan.meet(history.digest, WINDOWED)
         beside = windowed(plan.models, plan.features, training, tested, played.tick, protocol) + beside
         tell("fit without age", 0, 1)
         twin = refit_without_age(trials, best, plan.features, training, protocol, plan.seed, plan.tables)
@@ -80,7 +81,7 @@ def run(plan: Plan, tell: Tell) -> Result:
         rows += cross_fitted(trials, plan.features, training, tested, real, history.groups, protocol, plan.alarm)
         beside = [b for b in beside if b.name == "age only"] + detectors(score, limit, played.tick, real, plan.seed)
     for b in beside:
-        if b.name != "without age":  # whose replay was told already
+        if b.name not in ("without age", WINDOWED):  # which were told before they looked
             plan.meet(history.digest, b.name)
         rows.append(row(b.name, b.rul if rul is not None else None, b.standing, played.tick, real, protocol, contract, b.score, 1.0))
 

@@ -23,6 +23,7 @@ from pmx.select.training import Training
 
 LOST = (10, 30)  # readings taken from the start of each test history
 WINDOW = 30  # ticks that a model without memory sees
+WINDOWED = f"window {WINDOW}"
 Play = Callable[[str, Bundle, Rows], Replayed]  # the name of the row, what is replayed, and the raw rows
 
 
@@ -84,4 +85,4 @@ def windowed(
     x = fitted_features.table(training.ticks)
     scoped = Scoped.fit(model, x[usable], target[usable], training.asset[usable], False)
     rul = Fitted("window", fitted_features, scoped, protocol.cap).verdict(tested)
-    return [Baseline(f"window {WINDOW}", np.split(rul, np.cumsum([len(t) for t in tick])[:-1]))]
+    return [Baseline(WINDOWED, np.split(rul, np.cumsum([len(t) for t in tick])[:-1]))]

@@ -33,10 +33,9 @@ class _Entered:
         entered, row = enter_mid_life(training.ticks, seed)
         return _Entered(fitted, Past.of(tables(fitted, entered), life_of(entered), fitted.names_), row)
 
-    def fit(self, model: Model, training: Training, protocol: Protocol, some: np.ndarray) -> Scoped:
-        """The model on the entered ticks that came from `some` of the training ticks, bool [row]."""
-        usable, target = training.usable(model.task, protocol, model.censored)
-        rows = (usable & some & self.features.fits(training.ticks, model.task))[self.row]
+    def fit(self, model: Model, training: Training, usable: np.ndarray, target: np.ndarray) -> Scoped:
+        """The model on the entered ticks that came from usable training ticks, bool [row], with these labels."""
+        rows = (usable & self.features.fits(training.ticks, model.task))[self.row]
         return Scoped.fit(model, self.past[rows], target[self.row][rows], training.asset[self.row][rows], False)
 
 
@@ -60,7 +59,8 @@ def refit_without_age(
     singles = [t for t in trials if not isinstance(t.model, Stack)]
     chosen = _chosen(singles, features, training, protocol, seed, tables) if len(singles) > 1 else (singles or [best])[0]
     entered = _Entered.of(features, training, training.fits, seed, tables)
-    model = entered.fit(chosen.model, training, protocol, training.fits)
+    usable, target = training.usable(chosen.model.task, protocol, chosen.model.censored)
+    model = entered.fit(chosen.model, training, usable, target)
     return Fitted(chosen.name, entered.features, model, protocol.cap, chosen.healthy, used=entered.features.fitted_on_)
 
 
@@ -76,6 +76,9 @@ def _chosen(trials: list[Trial], features: FeatureSet, training: Training, proto
     whole = Past.of(tables(entered.features, training.ticks), life_of(training.ticks), entered.features.names_)
     errors = []
     for trial in trials:
-        told = entered.fit(trial.model, training, protocol, fit).score(whole[cuts], training.asset[cuts])
+        usable, label = training.fold(fit, validate, trial.model.task, protocol, trial.model.censored)  # as they were known then
+        if not usable.any():
+            return trials[0]
+        told = entered.fit(trial.model, training, usable, label).score(whole[cuts], training.asset[cuts])
         errors.append(float(np.mean((np.clip(told, 0.0, protocol.cap) - target) ** 2)))
     return trials[int(np.nanargmin(errors))] if not np.isnan(errors).all() else trials[0]
