@@ -96,10 +96,12 @@ def _record(tracker: Tracker, run_id: str, plan: Plan, result: Result, plain: di
     write_alarms(plan.folder / "alarms.csv", alarms)
     write_checks(plan.folder / "leakage.csv", _leakage(result))
     report = plan.folder / "report.html"
-    write_page(report, gather(plan, result, alarms, command))
+    facts = gather(plan, result, alarms, command)
+    write_page(report, facts)
     kept = evaluation(result.rows, result.truth, plan.protocol, result.history.contract, result.history.digest)
     others = beside(tracker, run_id, _model_name(plan.name, result), kept)
-    outcome = _outcome(result, plan, command, others)
+    against = facts.verdict.reasons[0].rstrip(".") if facts.verdict.answer == "no" else ""
+    outcome = _outcome(result, plan, command, others, against)
     longest = sorted(alarms, key=lambda a: -a.length)
     _show(result, [a.line() for a in longest])
     print("\n".join(said for said in (others.versus, others.reads) if said))
@@ -182,7 +184,7 @@ def _refusal(result: Result, summary: dict[str, Any]) -> PmxError:
     return refusal
 
 
-def _outcome(result: Result, plan: Plan, command: str, others: Beside) -> Outcome:
+def _outcome(result: Result, plan: Plan, command: str, others: Beside, against: str) -> Outcome:
     import numpy as np
 
     from pmx.evaluate import plot
@@ -227,7 +229,7 @@ def _outcome(result: Result, plan: Plan, command: str, others: Beside) -> Outcom
         ),
         bundle=None if result.refused else result.bundle,
         accepted=leak.accepted,
-        doubt=no_better(result.rows).partition(":")[0],
+        doubt=no_better(result.rows).partition(":")[0] or against,
         data_reads=int(others.metrics["reads/this_data"]),
         evaluation=others.evaluation,
     )

@@ -103,7 +103,7 @@ class Registry:
     def register(self, run_id: str, name: str, core_digest: str) -> Registered:
         """Register the run's bundle as the next version of model `name`, as `challenger`; or as `champion` where there is none.
 
-        The first version stays challenger where leakage was accepted, or where something that needs no sensor does as well.
+        The first version stays challenger where leakage was accepted, something that needs no sensor does as well, or the report says no.
         A challenger that waits loses that alias to the newer one, and stays a version.
 
         Raises:

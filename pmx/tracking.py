@@ -65,7 +65,7 @@ class Outcome:
         files: further files to keep.
         bundle: the directory to keep as artifact `bundle`.
         accepted: why findings of leakage stand; empty where none had to.
-        doubt: what needs no sensor and does as well; empty where nothing does.
+        doubt: what needs no sensor and does as well, or why the report says not to deploy it; empty where nothing speaks against it.
         data_reads: how often the test part of these data was met by all runs of this store.
         evaluation: what a paired comparison needs, as plain data; kept as `evaluation.json`.
 

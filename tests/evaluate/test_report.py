@@ -145,7 +145,7 @@ def bounded(contract=CYCLES):
 
 def test_prognosis_and_intervals_have_metrics_and_tables_of_their_own():
     found = metrics([bounded()], CYCLES)
-    for name in ("alpha_lambda_50", "prognostic_horizon", "late_share_last", "coverage_last", "interval_width", "lead_time_p50"):
+    for name in ("alpha_lambda_50", "prognostic_horizon", "late_share_last", "coverage_near", "interval_width", "lead_time_p50"):
         assert not np.isnan(found[f"test/{name}"]), name
     assert found["test/lead_time_p50"] == 19.0 and found["test/interval_width"] < 10  # ends are cut at the cap and at 0
     tables = tables_of([bounded()], CYCLES, PROTOCOL)

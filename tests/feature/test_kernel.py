@@ -14,7 +14,7 @@ import pmx.feature.kernel
 import pmx.feature.memory
 import pmx.feature.statistic
 from pmx.contract import UsageError
-from pmx.feature.features import FeatureSet
+from pmx.feature.features import RECENT, FeatureSet
 from pmx.feature.kernel import Age, Deviation, Drift, Ewma, Kernel, Lags, LongDifference, Slope, TrailingMean
 from pmx.feature.leaky import CentredMean
 from pmx.feature.regime import RegimeScore
@@ -128,14 +128,14 @@ def test_only_its_own_yaml_reaches_the_leaky_kernel():
 
 
 def test_the_age_of_an_asset_whose_birth_is_unknown_stays_unknown():
-    graph, history = Graph(plain([Age(), Ewma(5)])), made(8, 6)
+    graph, history = Graph(plain([Age(), Ewma(5)])), made(8, RECENT)
     unknown = np.zeros(graph.features.slots)
     unknown[0] = np.nan
-    known = graph.run(history[None, -1:], [1], np.zeros((1, graph.features.slots)))
-    hidden = graph.run(history[None, -1:], [1], unknown[None])
+    known = graph.run(history[None], [1], np.zeros((1, graph.features.slots)))
+    hidden = graph.run(history[None], [1], unknown[None])
     assert np.isnan(hidden["features"][0, 0]) and np.isnan(hidden["memory_next"][0, 0])
     assert same(hidden["features"][:, 1:], known["features"][:, 1:]).all(), "the other kernels do not care"
-    older = graph.run(history[None, -1:], [1], np.r_[41.0, unknown[1:]][None])
+    older = graph.run(history[None], [1], np.r_[41.0, unknown[1:]][None])
     assert older["features"][0, 0] == 42.0
 
 
@@ -154,7 +154,7 @@ def test_what_a_kernel_declares_is_what_it_does(kernel):
     features = plain([kernel])
     graph, history = Graph(features), made(9, 3 * W)
     assert len(features.names_) == features.table(frame({"A": history})).shape[1] == len(kernel.names(["a", "b"]))
-    assert features.slots == sum(kernel.slots(2)) and features.rows == kernel.rows
+    assert features.slots == sum(kernel.slots(2)) and features.rows == max(kernel.rows, RECENT), "the contribution looks back too"
     assert all(features.kernel_of(i) is kernel for i in range(len(features.names_)))
     old = history.copy()
     old[: -kernel.rows] = np.nan  # a kernel without memory knows only the rows it declares

@@ -45,7 +45,9 @@ def by_graph(fitted: RegimeScore, contract: Contract, values: np.ndarray) -> np.
             return fitted
 
     graph = Graph(FeatureSet(Ready(), [TrailingMean(1)]).fit(NOTHING, contract))
-    return graph.run(values.astype(np.float32)[:, None], np.ones(len(values)), np.zeros((len(values), 0)))["features"]
+    windows = np.full((len(values), graph.features.rows, values.shape[1]), np.nan, np.float32)
+    windows[:, -1] = values
+    return graph.run(windows, np.ones(len(values)), np.zeros((len(values), 0)))["features"]
 
 
 def test_the_subsets_have_the_regimes_they_were_flown_in(engines):

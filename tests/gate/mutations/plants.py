@@ -80,13 +80,12 @@ def _lead_event(patch: MonkeyPatch, case: Case) -> Case:
 
 
 def _lead_episode(patch: MonkeyPatch, case: Case) -> Case:
-    honest = training._labelled
+    honest = training._stretches
 
-    def early(episodes, assets, contract):
-        at, names = honest(episodes, assets, contract)
-        return [a - 3 for a in at], names
+    def early(stretches, contract):
+        return {asset: [(begin - 3, end - 3, fault) for begin, end, fault in own] for asset, own in honest(stretches, contract).items()}
 
-    patch.setattr(training, "_labelled", early)
+    patch.setattr(training, "_stretches", early)
     return case
 
 
