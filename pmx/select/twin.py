@@ -48,37 +48,54 @@ def refit_without_age(
     seed: int,
     tables: Tables = FeatureSet.table,
 ) -> Fitted:
-    """What is known without the age: the candidate that does best on one validation fold, refitted on all training assets.
+    """What is known without the age, from a model that is chosen for it on one validation fold and refitted on all training assets.
 
-    Which one leads may change with what it is told: a network that reads drift over time lost there what it had gained with the age.
-    A stack is left out, since its weights were found with the age. The candidates are compared on whole lives, at pseudo-test cuts.
+    Which candidate leads changes with what it is told: a network that reads drift over time lost there what it had gained with the
+    age. So the best single one is taken, or, where the run's choice is a stack, one with weights of its own. They are compared on
+    whole lives, at pseudo-test cuts.
 
     Args:
-        best: the run's choice, taken where nothing can be compared.
+        best: the run's choice, taken as it is where nothing can be compared.
     """
-    singles = [t for t in trials if not isinstance(t.model, Stack)]
-    chosen = _chosen(singles, features, training, protocol, seed, tables) if len(singles) > 1 else (singles or [best])[0]
+    singles = {t.name: t for t in trials if not isinstance(t.model, Stack)}
+    told = _told(list(singles.values()), features, training, protocol, seed, tables) if len(singles) > 1 else None
     entered = _Entered.of(features, training, training.fits, seed, tables)
-    usable, target = training.usable(chosen.model.task, protocol, chosen.model.censored)
-    model = entered.fit(chosen.model, training, usable, target)
-    return Fitted(chosen.name, entered.features, model, protocol.cap, chosen.healthy, used=entered.features.fitted_on_)
+
+    def fit(model: Model) -> Scoped:
+        usable, target = training.usable(model.task, protocol, model.censored)
+        return entered.fit(model, training, usable, target)
+
+    if isinstance(best.model, Stack):
+        stack = best.model
+        if told is not None:
+            stack = stack.weigh(np.column_stack([told[0][n] for n in stack.parts]), told[1])
+        members = {n: fit(stack.parts[n]).model for n in stack.used}
+        name, model = best.name, Scoped(stack.made_of(members, entered.features.names_))
+    else:
+        errors = {n: float(np.mean((told[0][n] - told[1]) ** 2)) for n in singles} if told is not None else {}
+        known = {n: e for n, e in errors.items() if not np.isnan(e)}
+        name = min(known, key=lambda n: known[n]) if known else best.name
+        model = fit(singles[name].model if name in singles else best.model)
+    return Fitted(name, entered.features, model, protocol.cap, best.healthy, used=entered.features.fitted_on_)
 
 
-def _chosen(trials: list[Trial], features: FeatureSet, training: Training, protocol: Protocol, seed: int, tables: Tables) -> Trial:
+def _told(
+    trials: list[Trial], features: FeatureSet, training: Training, protocol: Protocol, seed: int, tables: Tables
+) -> tuple[dict[str, np.ndarray], np.ndarray] | None:
+    """What each candidate says at the cuts of the first fold, float64 [cut], and the truth there; None where nothing can be compared."""
     fit, validate = training.folds(trials[0].model.task)[0]
     length = training.contract.tick
     cuts = pseudo_test(training.asset, training.labels.rul / length, protocol.cap / length, seed)
     cuts = cuts[validate[cuts]]
-    target = training.labels.capped(protocol.cap)[cuts]
     if not len(cuts):
-        return trials[0]
+        return None
     entered = _Entered.of(features, training, fit, seed, tables)
     whole = Past.of(tables(entered.features, training.ticks), life_of(training.ticks), entered.features.names_)
-    errors = []
+    told = {}
     for trial in trials:
         usable, label = training.fold(fit, validate, trial.model.task, protocol, trial.model.censored)  # as they were known then
         if not usable.any():
-            return trials[0]
-        told = entered.fit(trial.model, training, usable, label).score(whole[cuts], training.asset[cuts])
-        errors.append(float(np.mean((np.clip(told, 0.0, protocol.cap) - target) ** 2)))
-    return trials[int(np.nanargmin(errors))] if not np.isnan(errors).all() else trials[0]
+            return None
+        score = entered.fit(trial.model, training, usable, label).score(whole[cuts], training.asset[cuts])
+        told[trial.name] = np.clip(score, 0.0, protocol.cap)
+    return told, training.labels.capped(protocol.cap)[cuts]

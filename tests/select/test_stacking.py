@@ -51,13 +51,24 @@ def test_a_stack_ships_what_has_weight(told, used, history):
     assert np.allclose(np.concatenate(played.outputs["rul"]), fitted.verdict(FLEET.tested), rtol=1e-5, equal_nan=True)
 
 
-def test_without_age_the_candidate_is_chosen_anew_and_no_stack():
+def test_without_age_the_candidate_is_chosen_anew():
     """A model that sees nothing but the age leads with it; without it, one that reads a channel is taken."""
     trial, training = trial_of(weibull=1.0), FLEET.training
+    single = replace(trial, model=Weibull())
     found = refit_without_age(
         [trial, replace(trial, name="blind", model=Weibull(ridge=1e9)), replace(trial, name="survival", model=Weibull())],
-        trial, FEATURES, training, FLEET.protocol, seed=0,
+        single, FEATURES, training, FLEET.protocol, seed=0,
     )  # fmt: skip
     assert found.name == "survival" and not any(k.reads_age for k in found.features.kernels)
     alone = refit_without_age([], replace(trial, model=Weibull()), FEATURES, training, FLEET.protocol, seed=0)
     assert np.array_equal(found.verdict(FLEET.tested), alone.verdict(FLEET.tested), equal_nan=True)
+
+
+def test_without_age_a_stack_is_weighed_anew():
+    """The stack of the run gave all to the network; without the age, a fold decides, and what it gives nothing is not fitted."""
+    trial, training = trial_of(gru=1.0), FLEET.training
+    singles = [Trial(n, m, None, trial.policy, {}, 0.0) for n, m in trial.model.parts.items()]
+    found = refit_without_age([*singles, trial], trial, FEATURES, training, FLEET.protocol, seed=0).model.model
+    assert found.weights_ != trial.model.weights_ and sum(found.weights_) == pytest.approx(1)
+    as_it_was = refit_without_age([trial], trial, FEATURES, training, FLEET.protocol, seed=0).model.model
+    assert as_it_was.weights_ == trial.model.weights_, "with nothing to compare, the run's choice stands"
