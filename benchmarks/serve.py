@@ -35,11 +35,12 @@ def graphs(model: Model, features: np.ndarray) -> dict[str, Predict]:
     """The model's own nodes from feature rows, in each opset profile."""
     given = argument(Tensor(np.float32, ("asset", features.shape[1])))
     graph = build({"x": given}, {"y": model.to_onnx(given)}).SerializeToString()
-    found: dict[str, Predict] = {}
-    for profile in PROFILES:
+
+    def way(profile: str) -> Predict:
         of_profile = session(lower(graph, profile))
-        found[f"graph {profile}"] = lambda a, n, s=of_profile: s.run(None, {"x": features[a : a + n]})[0]  # type: ignore[misc]
-    return found
+        return lambda a, n: of_profile.run(None, {"x": features[a : a + n]})[0]
+
+    return {f"graph {profile}": way(profile) for profile in PROFILES}
 
 
 def pyfunc(booster: object, frame: pd.DataFrame, folder: Path) -> Predict:

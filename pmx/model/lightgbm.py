@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
 from typing import Any
 
 import lightgbm
@@ -15,6 +16,7 @@ from pmx.model import Model
 from pmx.model.trees import REPEATABLE, booster_seeds, leaves_of, thresholds_of, tree_inputs, tree_nodes
 
 
+@dataclass(eq=False)
 class Boosted(Model, ABC):
     """Many shallow trees on shuffled shares of rows and features, since lives are few; what they learn is the subclass's choice.
 
@@ -31,26 +33,22 @@ class Boosted(Model, ABC):
     """
 
     exact = True
-    boosters_: list[lightgbm.Booster]
+    trees: int = 600
+    learning_rate: float = 0.03
+    num_leaves: int = 15
+    min_child_samples: int = 60
+    feature_fraction: float = 0.4
+    bagging_fraction: float = 0.2
+    average: int = 1
+    threads: int = 1
+    seed: int = 0
+    boosters_: list[lightgbm.Booster] = field(init=False, repr=False)
 
-    def __init__(
-        self,
-        trees: int = 600,
-        learning_rate: float = 0.03,
-        num_leaves: int = 15,
-        min_child_samples: int = 60,
-        feature_fraction: float = 0.4,
-        bagging_fraction: float = 0.2,
-        average: int = 1,
-        threads: int = 1,
-        seed: int = 0,
-    ) -> None:
-        within(1, float("inf"), {"trees": trees, "average": average, "threads": threads, "min_child_samples": min_child_samples})
-        within(2, 131_072, {"num_leaves": num_leaves})  # the limits of LightGBM
-        within(1e-6, 1, {"learning_rate": learning_rate, "feature_fraction": feature_fraction, "bagging_fraction": bagging_fraction})
-        self.trees, self.learning_rate, self.num_leaves, self.min_child_samples = trees, learning_rate, num_leaves, min_child_samples
-        self.feature_fraction, self.bagging_fraction, self.average = feature_fraction, bagging_fraction, average
-        self.threads, self.seed = threads, seed
+    def __post_init__(self) -> None:
+        counts = {n: getattr(self, n) for n in ("trees", "average", "threads", "min_child_samples")}
+        within(1, float("inf"), counts)
+        within(2, 131_072, {"num_leaves": self.num_leaves})  # the limits of LightGBM
+        within(1e-6, 1, {n: getattr(self, n) for n in ("learning_rate", "feature_fraction", "bagging_fraction")})
 
     @abstractmethod
     def objective(self, y: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
@@ -110,6 +108,7 @@ class LightGBM(Boosted):
         return {"objective": "l2"}, y
 
 
+@dataclass(eq=False)
 class LightGBMQuantile(Boosted):
     """RUL by LightGBM on the pinball loss: the life left that a share `alpha` of such assets does not reach.
 
@@ -127,23 +126,11 @@ class LightGBMQuantile(Boosted):
     """
 
     task = "rul"
+    alpha: float = 0.5
 
-    def __init__(
-        self,
-        trees: int = 600,
-        learning_rate: float = 0.03,
-        num_leaves: int = 15,
-        min_child_samples: int = 60,
-        feature_fraction: float = 0.4,
-        bagging_fraction: float = 0.2,
-        average: int = 1,
-        threads: int = 1,
-        seed: int = 0,
-        alpha: float = 0.5,
-    ) -> None:
-        super().__init__(trees, learning_rate, num_leaves, min_child_samples, feature_fraction, bagging_fraction, average, threads, seed)
-        within(0.001, 0.999, {"alpha": alpha})
-        self.alpha = alpha
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        within(0.001, 0.999, {"alpha": self.alpha})
 
     def objective(self, y: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
         return {"objective": "quantile", "alpha": self.alpha}, y
