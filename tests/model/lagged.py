@@ -58,3 +58,16 @@ def run(graph: bytes, x: np.ndarray) -> np.ndarray:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     return onnxruntime.InferenceSession(graph, options).run(None, {"x": x})[0]
+
+
+def inner_losses(monkeypatch, callback: type, hook: str) -> list[float]:
+    """The inner losses that a training callback is told of at its hook, as they come."""
+    losses: list[float] = []
+    honest = getattr(callback, hook)
+
+    def spy(self, trainer, module):
+        losses.append(float(trainer.callback_metrics["inner_loss"]))
+        honest(self, trainer, module)
+
+    monkeypatch.setattr(callback, hook, spy)
+    return losses

@@ -25,6 +25,7 @@ from pmx.model.mlp import Mlp
 from pmx.model.regression import Regression
 from pmx.pack.fitted import Fitted, Healthy
 from pmx.pack.scope import Scoped
+from tests.model.lagged import inner_losses
 
 KINDS = [Mlp(hidden=[16, 8], epochs=6, patience=3), Autoencoder(hidden=[8, 3, 8], epochs=6, patience=3)]
 COLUMNS = 6
@@ -137,14 +138,7 @@ def test_early_stopping_looks_at_assets_that_were_not_fitted(assets, monkeypatch
 
 
 def test_the_best_weights_are_kept_not_the_last(monkeypatch):
-    losses: list[float] = []
-    step = dense_module._Best.on_validation_epoch_end
-
-    def spy(self, trainer, module):
-        losses.append(float(trainer.callback_metrics["inner_loss"]))
-        step(self, trainer, module)
-
-    monkeypatch.setattr(dense_module._Best, "on_validation_epoch_end", spy)
+    losses = inner_losses(monkeypatch, dense_module._Best, "on_validation_epoch_end")
     x, y, asset = features(ticks=20)
     y = np.random.default_rng(0).normal(size=len(x))  # nothing to learn: the inner loss soon rises
     model = Mlp(hidden=[32], epochs=40, patience=3, learning_rate=0.05, noise=0.0)

@@ -25,6 +25,7 @@ from pmx.model.gru import Gru
 from pmx.pack.core import core_files
 from pmx.pack.fitted import Fitted
 from pmx.pack.scope import Scoped
+from tests.model.lagged import inner_losses
 from tests.small_fleet import small_fleet
 
 HISTORY = 8
@@ -156,14 +157,7 @@ def test_the_seed_decides_the_weights_and_nothing_else_does():
 
 
 def test_the_best_mean_by_assets_kept_apart_is_kept_and_training_ends_when_it_stays_the_best(monkeypatch):
-    losses: list[float] = []
-    judge = epochs._Keep.on_train_epoch_end
-
-    def spy(self, trainer, module):
-        losses.append(float(trainer.callback_metrics["inner_loss"]))
-        judge(self, trainer, module)
-
-    monkeypatch.setattr(epochs._Keep, "on_train_epoch_end", spy)
+    losses = inner_losses(monkeypatch, epochs._Keep, "on_train_epoch_end")
     monkeypatch.setattr(epochs, "STEPS", 20)
     past, _, asset = fleet()
     y = 60 + 20 * np.random.default_rng(0).normal(size=len(past))  # nothing to learn: the inner loss soon rises
