@@ -33,7 +33,7 @@ class Bounds:
 
 
 def interval_metrics(
-    rul: list[np.ndarray], bounds: Bounds, tick: list[np.ndarray], truth: Truth, protocol: Protocol, tick_length: float
+    bounds: Bounds, tick: list[np.ndarray], truth: Truth, protocol: Protocol, tick_length: float
 ) -> tuple[dict[str, Interval], dict[str, Part]]:
     """Coverage, a fraction, and width, in the life unit, of the intervals of the life left; and their parts per asset.
 
@@ -42,28 +42,23 @@ def interval_metrics(
     last reading is no fair sample, and is left out. `coverage_all`, `interval_width`, `interval_width_last`: over all readings, or
     the last ones, with a bootstrap over assets; `coverage_near`: where less than the cap is left. `coverage_life_0` to `_3`: where the true
     life left lies in the first to fourth quarter of the cap, seen from the failure; `coverage_regime_<r>`: in each operating regime.
-    `rmse_last_filled`, `rmse_all_filled`: error of the point estimates, an abstention scored as `bounds.fill`, so that nobody gains by
-    keeping silent; `abstained_last`, `abstained_all` of `prognosis_metrics` say how often that was.
     """
-    n = len(rul)
-    parts = {name: Part(np.zeros(n), np.zeros(n), root="rmse" in name, higher="coverage" in name) for name in _names(bounds)}
-    for i, (point, ends, at) in enumerate(zip(rul, bounds.ends, tick, strict=True)):
+    n = len(tick)
+    parts = {name: Part(np.zeros(n), np.zeros(n), higher="coverage" in name) for name in _names(bounds)}
+    for i, (ends, at) in enumerate(zip(bounds.ends, tick, strict=True)):
         true = truth.life(at.astype(np.float64), i, protocol.cap / tick_length)[1] * tick_length
         low, high = np.clip(ends.astype(np.float64), 0.0, protocol.cap).T
-        told = np.clip(np.where(np.isnan(point), bounds.fill, point), 0.0, protocol.cap)
-        known = ~np.isnan(true)
-        given = known & ~np.isnan(low) & ~np.isnan(high)
+        given = ~np.isnan(true) & ~np.isnan(low) & ~np.isnan(high)
         hit, last = (low <= true) & (true <= high), np.arange(len(at)) == len(at) - 1
         # what lies on an edge belongs to the stretch nearer to the failure; the cap itself, which stands for all above it, to the last
         stretch = np.clip(np.ceil(np.nan_to_num(true) * BINS / protocol.cap) - 1, 0, BINS - 1)
         regime = np.full(len(at), -1) if bounds.regime is None else bounds.regime[i]
         for name, part in parts.items():
-            where = known if "rmse" in name else given
-            where = where & last if "last" in name else where & (true < protocol.cap) if name == "coverage_near" else where
+            where = given & last if "last" in name else given & (true < protocol.cap) if name == "coverage_near" else given
             where = where & (true > tick_length) if name == "coverage_last" else where
             kind, _, which = name.removeprefix("coverage_").partition("_")
             where = where & (stretch == int(which)) if kind == "life" else where & (regime == int(which)) if kind == "regime" else where
-            value = (told - true) ** 2 if "rmse" in name else high - low if "width" in name else hit
+            value = high - low if "width" in name else hit
             part.numerator[i], part.denominator[i] = value[where].sum(), where.sum()
     found = {k: p.binomial() if k == "coverage_last" else p.interval(protocol.draws, protocol.seed) for k, p in parts.items()}
     return found, parts
@@ -72,5 +67,4 @@ def interval_metrics(
 def _names(bounds: Bounds) -> list[str]:
     regimes = sorted({int(r) for each in bounds.regime or [] for r in np.unique(each) if r >= 0})
     names = ["coverage_last", "coverage_near", "coverage_all", "interval_width_last", "interval_width"]
-    names += [] if np.isnan(bounds.fill) else ["rmse_last_filled", "rmse_all_filled"]
     return [*names, *(f"coverage_life_{b}" for b in range(BINS)), *(f"coverage_regime_{r}" for r in regimes)]

@@ -22,7 +22,7 @@ from pmx.evaluate.protocol import Protocol, Truth
 
 PER = 1000  # life units that false alarms are counted over, where the data have no calendar
 AHEAD = (10, 50, 90)  # percentiles of the lead times that are shown
-BRIEF = ("alpha_lambda_50", "prognostic_horizon", "late_share_last", "coverage_last", "interval_width", "rmse_last_filled", "macro_auroc")
+BRIEF = ("alpha_lambda_50", "prognostic_horizon", "late_share_last", "coverage_last", "interval_width", "macro_auroc")
 UNITS = {"h": "hours", "d": "days", "min": "minutes", "s": "seconds", "cycle": "cycles", "product": "products"}
 
 
@@ -144,7 +144,7 @@ def _measured(
         more, own = prognosis_metrics(rul, tick, truth, protocol, contract.tick)
         parts |= own
         if bounds is not None:
-            found, own = interval_metrics(rul, bounds, tick, truth, protocol, contract.tick)
+            found, own = interval_metrics(bounds, tick, truth, protocol, contract.tick)
             more, parts = more | found, parts | own
     if score is not None:
         points = point_metrics(score, limit, tick, truth, protocol, contract.tick)
@@ -252,9 +252,6 @@ def interval_table(rows: list[Row], contract: Contract, protocol: Protocol) -> s
     regimes = sorted((k for k in rows[0].more if k.startswith("coverage_regime_")), key=lambda k: int(k.rpartition("_")[2]))
     titles |= {k: f"  in regime {k.rpartition('_')[2]}" for k in regimes}
     titles |= {"interval_width_last": f"mean width, {unit}, last reading", "interval_width": f"mean width, {unit}, all readings"}
-    silent = any(r.more["abstained_all"][0] > 0 for r in rows)
-    places = {"last": "last reading", "all": "all readings"} if silent else {}
-    titles |= {f"rmse_{at}_filled": f"RMSE, {unit}, {place}, where it gives none the mean life" for at, place in places.items()}
     blank = (np.nan, np.nan, np.nan)
     lines = [[title, *(cell(r.more.get(k, blank), 1 if "width" in k else 2) for r in rows)] for k, title in titles.items()]
     lines = [line for line in lines if any(c != "–" for c in line[1:])]
