@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -73,20 +73,16 @@ def _tried(call: Call, place: Path, progress: Any) -> dict[str, Any]:
         parts, plain = config.build(cfg), cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True, enum_to_str=True))
     except PmxError as error:
         return {"error": str(error)}
-    from pmx.feature.cache import TableCache
     from pmx.feature.store import digest_of
-    from pmx.job import local_folder, threads
-    from pmx.sweep import Plan, trial
+    from pmx.job import plan_of, threads
+    from pmx.sweep import trial
 
     data = digest_of(plain["source"], plain["on_error"])
     progress("loading", 0, 1)
     opened = _opened(digest_of(data, plain["window"]), parts, plain["on_error"], place / "quarantine.parquet")
-    objects = (parts.source, parts.window, parts.feature, parts.model, parts.alarm, parts.evaluate)
-    plan = Plan(plain["name"], *objects, plain["device"], place, plain["on_error"], plain["fit_scope"], plain["seed"])
-    plan = replace(plan, tables=TableCache(local_folder(plain["out"]) / "tables", fresh=call.fresh))
     try:
         with threads(plain["threads"]):
-            found = trial(plan, opened, progress)
+            found = trial(plan_of(plain, parts, place, call.fresh), opened, progress)
     except PmxError as error:
         return {"error": str(error)}
     told = {

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, cast
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from pmx.config import Parts
     from pmx.contest import Beside
     from pmx.contract import PmxError
     from pmx.gate.result import Gate
-    from pmx.pipeline import Plan, Result
+    from pmx.plan import Plan, Result
     from pmx.tracking import Outcome, Tracker
 
 
@@ -35,8 +36,7 @@ def job(cfg: DictConfig, folder: Path, name: str, quiet: bool, accept: str = "",
     from pmx.contract import GateError
 
     begin, parts = time.perf_counter(), config.build(cfg)
-    from pmx.feature.cache import TableCache
-    from pmx.pipeline import Plan, run  # after the checks: a typo should not wait for heavy imports
+    from pmx.pipeline import run  # after the checks: a typo should not wait for heavy imports
     from pmx.progress import Progress
     from pmx.reads import Reads
     from pmx.registry import Registry
@@ -49,10 +49,8 @@ def job(cfg: DictConfig, folder: Path, name: str, quiet: bool, accept: str = "",
     plain: dict[str, Any] = cast(Any, OmegaConf.to_container(cfg, resolve=True, enum_to_str=True))
     run_id = tracker.start(cfg.name, plain, revision=code, seeds={"run": cfg.seed}, tags={"pmx.command": command})
     provenance = {"run_id": run_id, "git_revision": code, "experiment": cfg.name, "seed": cfg.seed, "versions": versions()}
-    objects = (parts.source, parts.window, parts.feature, parts.model, parts.alarm, parts.evaluate)
-    plan = Plan(cfg.name, *objects, dict(cfg.device), folder, str(cfg.on_error), str(cfg.fit_scope), cfg.seed, provenance)
-    plan = replace(plan, accept_leakage=accept, tables=TableCache(local_folder(cfg.out) / "tables", fresh=fresh))
-    plan = replace(plan, meet=Reads(tracker.folder).noting(run_id, provenance))
+    plan = plan_of(plain, parts, folder, fresh)
+    plan = replace(plan, provenance=provenance, accept_leakage=accept, meet=Reads(tracker.folder).noting(run_id, provenance))
     try:
         with Progress(quiet) as progress, threads(cfg.threads):
             result = run(plan, progress)
@@ -73,6 +71,16 @@ def job(cfg: DictConfig, folder: Path, name: str, quiet: bool, accept: str = "",
         version, told = registered.version.number, f", {registered.told}"
     _ending(result, told, cfg.name, tracker.links(run_id))
     return summary | {"seconds": round(time.perf_counter() - begin, 1), "version": version}
+
+
+def plan_of(plain: dict[str, Any], parts: Parts, folder: Path, fresh: bool) -> Plan:
+    """What a run or a trial is made of, from its resolved settings and the objects that they build."""
+    from pmx.feature.cache import TableCache
+    from pmx.plan import Plan
+
+    objects = (parts.source, parts.window, parts.feature, parts.model, parts.alarm, parts.evaluate)
+    plan = Plan(plain["name"], *objects, plain["device"], folder, plain["on_error"], plain["fit_scope"], plain["seed"])
+    return replace(plan, tables=TableCache(local_folder(plain["out"]) / "tables", fresh=fresh))
 
 
 def _record(tracker: Tracker, run_id: str, plan: Plan, result: Result, plain: dict[str, Any], command: str) -> Outcome:

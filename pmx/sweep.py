@@ -28,7 +28,6 @@ from pmx.window.split import Split
 
 MEASURED = 2  # times, in processes of their own; the least counts: what else the machine does can only add
 Tell = Callable[[str, int, int], None]  # what, done, in all
-__all__ = ["Found", "Opened", "Plan", "open_data", "trial"]
 
 
 @dataclass(frozen=True)
