@@ -7,7 +7,7 @@ microseconds since 1970 in UTC where the clock is `calendar`, and a float in the
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 
 MICROSECONDS = {"s": 1_000_000, "min": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
 ROLES = ("measurement", "setting", "counter")
+Tell = Callable[[str, int, int], None]  # what, done, in all
 MOST_GAP = 10_000_000  # ticks: each of them takes memory once it is filled
 ALIGNS = ("last", "mean", "max", "sum")
 RESERVED = ("file", "row", "asset", "time", "tick", "life", "channel")

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from pmx.bundle import Bundle
-from pmx.contract import Rows
+from pmx.contract import Rows, Tell
 from pmx.edge.replay import Replayed, replay
 from pmx.evaluate.fault import with_classes
 from pmx.evaluate.report import metrics, row, tables_of, with_probability
@@ -24,7 +24,7 @@ from pmx.pack.card import card
 from pmx.pack.core import pack
 from pmx.pack.scope import by_asset
 from pmx.pack.seal import seal
-from pmx.plan import Plan, Result, Tell
+from pmx.plan import Plan, Result
 from pmx.select.baseline import Baseline, baselines, detectors
 from pmx.select.beside import WINDOWED, bounds_of, shortened, windowed
 from pmx.select.candidates import task_of

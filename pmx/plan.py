@@ -23,8 +23,6 @@ from pmx.select.training import Training
 from pmx.source import History, Source
 from pmx.window.split import Split
 
-Tell = Callable[[str, int, int], None]  # what, done, in all
-
 
 @dataclass(frozen=True)
 class Plan:

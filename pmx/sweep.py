@@ -9,11 +9,10 @@ from __future__ import annotations
 import math
 import os
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pmx.contract import Contract, DataError
+from pmx.contract import Contract, DataError, Tell
 from pmx.gate.budget import budget
 from pmx.gate.result import Gate
 from pmx.pack.budget import Limits, measure_budget
@@ -27,7 +26,6 @@ from pmx.source.admit import Admitted, admit
 from pmx.window.split import Split
 
 MEASURED = 2  # times, in processes of their own; the least counts: what else the machine does can only add
-Tell = Callable[[str, int, int], None]  # what, done, in all
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,14 +12,13 @@ import numpy as np
 
 from pmx.align import Ticker, Ticks, tick_text
 from pmx.bundle import Bundle
-from pmx.contract import QUALITY, Contract, Rows
+from pmx.contract import QUALITY, Contract, Rows, Tell
 from pmx.edge.step import Stepper
 from pmx.edge.table import replacing
 from pmx.judge import Breach, Checker, row_columns
 
 INTERVAL = ("interval",)
 BLOCK = 10_000  # rows judged between two signs of life
-Progress = Callable[[str, int, int], None]  # what, done, in all
 
 
 @dataclass(frozen=True)
@@ -149,7 +148,7 @@ def most_told(quality: np.ndarray) -> str:
 def replay(
     bundle: Bundle,
     rows: Rows | Iterable[Rows],
-    progress: Progress | None = None,
+    progress: Tell | None = None,
     total: int = 0,
     anew: dict[str, np.ndarray] | None = None,
 ) -> Replayed:
@@ -186,9 +185,7 @@ def _blocks(parts: Iterable[Rows]) -> Iterator[Rows]:
             yield part.take(np.arange(begin, min(begin + BLOCK, len(part)))) if len(part) > BLOCK else part
 
 
-def replay_ticks(
-    bundle: Bundle, ticks: Ticks, breaches: tuple[Breach, ...] = (), rows: int = 0, progress: Progress | None = None
-) -> Replayed:
+def replay_ticks(bundle: Bundle, ticks: Ticks, breaches: tuple[Breach, ...] = (), rows: int = 0, progress: Tell | None = None) -> Replayed:
     """Replays readings that are aligned already; all assets advance by step rank, in one batch."""
     stepper, assets = Stepper(bundle, ticks.assets), range(len(ticks.assets))
     names = stepper.spec.outputs

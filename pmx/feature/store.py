@@ -20,15 +20,13 @@ import numpy as np
 import polars as pl
 
 import pmx
-from pmx.contract import Contract, DataError, UsageError
+from pmx.contract import Contract, DataError, Tell, UsageError
 from pmx.edge.table import replacing
 from pmx.feature.features import FeatureSet
 from pmx.feature.large import BATCH, TOGETHER, Partition, partitions, tick_blocks
 from pmx.feature.onward import Left, Onward
 from pmx.source import History
 from pmx.window.label import with_lives
-
-Tell = Callable[[str, int, int], None]  # what, done, in all
 
 FILE_ROWS = 65_536  # feature rows of a file, 33 MB of 127 features
 ENGINES = ("numpy", "polars", "onnxruntime", "scipy", "scikit-learn", "spox")

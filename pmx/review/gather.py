@@ -10,6 +10,7 @@ from pmx.evaluate.alarm import Alarm
 from pmx.evaluate.interval import Interval, rate, share
 from pmx.evaluate.paired import Difference, paired
 from pmx.evaluate.report import PER, UNITS, Row, cell, no_better
+from pmx.gate.coverage import judged_share
 from pmx.gate.result import Gate
 from pmx.plan import Plan, Result
 from pmx.review.calibrate import contributions, life_bins, score_bins
@@ -101,15 +102,9 @@ def _evidence(plan: Plan, result: Result, machine: list[Alarm], counts: tuple[in
         fleet=f"{len(truth.assets)} {result.history.noun}",
         short=_short(result, contract),
         states_life=trial.policy.output == "rul",
-        coverage=_coverage(winner),
+        coverage=judged_share(winner)[0],
         silent=len(winner.silent),
     )
-
-
-def _coverage(winner: Row) -> Interval:
-    """Of the intervals at the last readings; of all of them, where no life is known at the last."""
-    last = winner.more.get("coverage_last", NOBODY)
-    return winner.more.get("coverage_all", NOBODY) if np.isnan(last[0]) else last
 
 
 def _classes(winner: Row) -> tuple[tuple[tuple[str, ...], ...], tuple[str, ...]]:

@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 from pmx.alarm.policy import KofN
 from pmx.alarm.score import score_of
 from pmx.alarm.state import Policy, evidence
-from pmx.contract import DataError, UsageError
+from pmx.contract import DataError, Tell, UsageError
 from pmx.evaluate.protocol import Protocol
 from pmx.feature.features import FeatureSet
 from pmx.feature.kernel import Lags
@@ -28,7 +28,6 @@ from pmx.select.limits import set_limits
 from pmx.select.training import Training
 from pmx.window.label import life_of, pseudo_test
 
-Tell = Callable[[str, int, int], None]  # what, done, in all
 Tables = Callable[[FeatureSet, pl.DataFrame], np.ndarray]  # like FeatureSet.table; a cache reads what it has computed before
 
 

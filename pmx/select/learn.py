@@ -5,14 +5,13 @@ It is one call, so that the look-ahead gate can repeat it on other test data and
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 
 from pmx.alarm.policy import KofN
-from pmx.contract import Contract
+from pmx.contract import Contract, Tell
 from pmx.evaluate.protocol import Protocol
 from pmx.feature.features import FeatureSet
 from pmx.model import Model
@@ -27,8 +26,6 @@ from pmx.source import History
 from pmx.source.ticks import to_ticks
 from pmx.window.label import like_a_test, with_lives
 from pmx.window.split import Division, Split
-
-Tell = Callable[[str, int, int], None]  # what, done, in all
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def watched(assets: int, cut: int, half: float) -> Row:
     )
     told = [np.minimum(200.0 - t, 100.0) + 10 for t in tick]
     bounds = Bounds([np.stack([t - half, t + half], axis=1) for t in told])
-    found, parts = interval_metrics(told, bounds, tick, truth, Protocol(100, 30, 5, draws=50), 1.0)
+    found, parts = interval_metrics(bounds, tick, truth, Protocol(100, 30, 5, draws=50), 1.0)
     return Row("winner", {}, None, (np.nan,) * 3, more=found, parts=Parts(tuple(truth.assets), parts))
 
 
