@@ -7,8 +7,6 @@ float32 matrix products differ between a batch of 1 and a batch of 32.
 from __future__ import annotations
 
 import copy
-import logging
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -22,6 +20,7 @@ from spox import Var
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler, TensorDataset
 
 from pmx.contract import DataError
+from pmx.model.epochs import trainer_of, training
 from pmx.model.weight import rounded, weight_node
 
 BATCH = 256  # rows in a step
@@ -179,18 +178,10 @@ def fit_network(
         inner: bool [row], the rows that are not fitted on, but stopped at.
         noise: standard deviation added to the inputs while training.
     """
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # the data are in memory: a worker would only copy them
-        warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6 on torch 2.13: nothing a user could mend
-        logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # its hints on accelerators are not for our users
-        torch.manual_seed(seed)
+    with training(seed):
         fit = _batches(z[~inner], target[~inner], BATCH, shuffle=True)
         network = _Network(make(), learning_rate, 0.01, epochs * len(fit), noise)
-        trainer = lightning.Trainer(
-            max_epochs=epochs, accelerator="cpu", devices=1, callbacks=[_Best(patience)], logger=False, enable_checkpointing=False,
-            enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0, gradient_clip_val=1.0,
-        )  # fmt: skip
-        trainer.fit(network, fit, _batches(z[inner], target[inner], 4096, shuffle=False))
+        trainer_of(epochs, _Best(patience)).fit(network, fit, _batches(z[inner], target[inner], 4096, shuffle=False))
     return network.net
 
 

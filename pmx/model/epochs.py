@@ -6,6 +6,7 @@ import copy
 import logging
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,25 @@ STEPS = 60  # in an epoch
 WARM = 0.3  # share of the steps in which the learning rate rises
 DECAY = 0.01  # of weights
 MEAN = 0.99  # what the running mean of the weights keeps at a step
+
+
+@contextmanager
+def training(seed: int) -> Iterator[None]:
+    """Lightning without its hints, on random numbers that follow from the seed and leave the caller's as they were."""
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # the data are in memory: a worker would only copy them
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6 on torch 2.13: nothing a user could mend
+        logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # its hints on accelerators are not for our users
+        torch.manual_seed(seed)
+        yield
+
+
+def trainer_of(epochs: int, callback: Callback) -> lightning.Trainer:
+    """A trainer that writes nothing anywhere, and keeps its gradients short."""
+    return lightning.Trainer(
+        max_epochs=epochs, accelerator="cpu", devices=1, callbacks=[callback], logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0, gradient_clip_val=1.0,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -185,11 +205,7 @@ def fit_windows(
         inner: bool [row], the rows that are not fitted on, but stopped at.
     """
     ticks, windows, target = torch.from_numpy(z), torch.from_numpy(index), torch.from_numpy(y.astype(np.float32))
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # the data are in memory: a worker would only copy them
-        warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6 on torch 2.13: nothing a user could mend
-        logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # its hints on accelerators are not for our users
-        torch.manual_seed(how.seed)
+    with training(how.seed):
         net, state = make(), checkpoint.kept(how.path) if how.path else {}
         kept = _Keep(how.patience, how.path, state)
         learning = _Learning(net, how.learning_rate, how.epochs, kept.begun, checkpoint.under("optimiser", state))
@@ -201,10 +217,7 @@ def fit_windows(
             draws = _Draws(int(fit.sum()), how.seed, kept.begun)
             seen = _Windows(ticks, windows[fit], target[fit], how.cut)
             apart = _Windows(ticks, windows[rest], target[rest])
-            trainer = lightning.Trainer(
-                max_epochs=how.epochs - kept.begun, accelerator="cpu", devices=1, callbacks=[kept], logger=False, enable_checkpointing=False,
-                enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0, gradient_clip_val=1.0,
-            )  # fmt: skip
+            trainer = trainer_of(how.epochs - kept.begun, kept)
             trainer.fit(learning, _loader(seen, draws), _loader(apart, list(torch.arange(len(apart)).split(4096))))
         net.load_state_dict(kept.best)
     if how.path:
