@@ -197,11 +197,12 @@ def _outcome(result: Result, plan: Plan, command: str, others: Beside, against: 
 
     from pmx.evaluate import plot
     from pmx.evaluate.report import no_better
+    from pmx.evaluate.versus import main_error
     from pmx.select.cost import points_of
     from pmx.tracking import Outcome
 
-    name, m, contract = result.winner.output, result.metrics, result.history.contract
-    key = "test/rmse_last_capped" if contract.clock == "life" else "test/rmse_all_capped"
+    name, m = result.winner.output, result.metrics
+    key = f"test/{main_error(result.history.contract)}"
     if name == "rul":
         number = f"RMSE {m[key]:.1f} [{m[key + '_lo']:.1f}, {m[key + '_hi']:.1f}]"
     elif name == "failure_probability" and m["test/n_failures"]:

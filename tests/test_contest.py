@@ -42,7 +42,7 @@ def test_the_champion_and_the_challenger_are_paired(tracker: Tracker, bundle: Pa
     said = capsys.readouterr().out
     assert [r["run_id"] for r in found["runs"]] == runs and (found["paired"]["a"], found["paired"]["b"]) == tuple(runs)
     main = found["paired"]["differences"][0]
-    assert main["measure"] == "rmse_last_capped" and main["said"] == "B better" and main["difference"][2] < 0 and main["b"] < main["a"]
+    assert main["measure"] == "rmse_all_capped" and main["said"] == "B better" and main["difference"][2] < 0 and main["b"] < main["a"]
     assert "A is v1 (champion), B is v2 (challenger)" in said and "B better" in said and "read 2 times in this store" in said
     assert len(found["paired"]["plots"]) == 2
     assert all(
@@ -126,8 +126,8 @@ def test_a_new_run_is_set_against_the_champion(tracker: Tracker, bundle: Path) -
     assert first.versus == "" and first.metrics == {"reads/this_run": 1.0, "reads/this_data": 1.0} and "read once" in first.reads
     run_of(tracker, bundle, 9.0)
     then = beside(tracker, "a new run", "demo", kept(3.0, DIGEST))
-    assert then.versus.startswith("Against champion v1: RMSE, hours, last reading, capped: 3.1") and then.versus.endswith("this run better")
-    low, value, high = (then.metrics[f"vs_champion/rmse_last_capped{end}"] for end in ("_lo", "", "_hi"))
+    assert then.versus.startswith("Against champion v1: RMSE, hours, all readings, capped: 3.08") and then.versus.endswith("this run better")
+    low, value, high = (then.metrics[f"vs_champion/rmse_all_capped{end}"] for end in ("_lo", "", "_hi"))
     assert low <= value <= high < 0 and np.isfinite(low) and then.metrics["reads/this_data"] == 2.0
     other = beside(tracker, "a new run", "demo", kept(3.0, "f" * 64))
     assert other.versus.startswith("Not paired with champion v1: the data differ") and not [k for k in other.metrics if "champion" in k]

@@ -14,14 +14,23 @@ from pmx.contract import Contract
 from pmx.evaluate.paired import Difference, paired
 from pmx.evaluate.part import Parts
 from pmx.evaluate.plot import ACCENT, INK, PALE
+from pmx.evaluate.prognosis import LAMBDAS
 from pmx.evaluate.protocol import Protocol, Truth
 from pmx.evaluate.report import Row
 
 FORMAT = 1
 MAIN = ("rmse_last_capped", "rmse_all_capped", "f1", "event_recall")  # the first that both have is what a scatter shows
 WORDS = {"rmse": "RMSE", "mae": "MAE", "nasa": "NASA score", "ap": "AP", "far": "FAR", "mar": "MAR", "f1": "F1", "rul": "RUL"}
+WORDS |= {f"alpha_lambda_{p}": f"within ±20 % of the life left, {p} % of the way to the failure" for p in LAMBDAS}
 PLACES = {"_last": ", last reading", "_all": ", all readings", "_capped": ", capped", "_raw": ", raw"}
 MOST = 14  # measures in one picture
+
+
+def main_error(contract: Contract) -> str:
+    """The error of a remaining life that stands for a run: at the last reading where a test part cuts lives, else at all readings, since
+    the last one of a machine that was watched until it failed is no fair sample.
+    """
+    return "rmse_last_capped" if contract.clock == "life" else "rmse_all_capped"
 
 
 def evaluation(rows: Sequence[Row], truth: Truth, protocol: Protocol, contract: Contract, digest: str) -> dict[str, Any]:
@@ -34,6 +43,7 @@ def evaluation(rows: Sequence[Row], truth: Truth, protocol: Protocol, contract: 
         "data_digest": digest,
         "test_part": hashlib.sha256(json.dumps(part, ensure_ascii=False).encode()).hexdigest(),
         "life_unit": contract.life_unit,
+        "main": main_error(contract),
         "protocol": {"cap": protocol.cap, "horizon": protocol.horizon, "lead": protocol.lead},
         "rows": {row.name: row.to_json() for row in rows if row.parts.measures},
     }
@@ -62,7 +72,8 @@ def versus(a: Mapping[str, Any], b: Mapping[str, Any], draws: int = 1000, seed: 
     if not set(parts[0].measures) & set(parts[1].measures):
         return []
     found = paired(parts[0], parts[1], draws, seed)
-    return sorted(found, key=lambda d: (MAIN.index(d.measure) if d.measure in MAIN else len(MAIN), "_raw" in d.measure))
+    order = (a.get("main"), *MAIN)
+    return sorted(found, key=lambda d: (order.index(d.measure) if d.measure in order else len(order), "_raw" in d.measure))
 
 
 def label(measure: str, unit: str = "") -> str:

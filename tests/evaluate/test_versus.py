@@ -33,7 +33,7 @@ def test_the_better_run_is_named_whichever_stands_first() -> None:
     good, bad = kept(3.0), kept(9.0)
     for a, b, better in ((bad, good, "B better"), (good, bad, "A better")):
         found = versus(a, b)
-        assert found[0].measure == "rmse_last_capped" and found[0].words("B", "A") == better and found[0].n == len(NAMES)
+        assert found[0].measure == "rmse_all_capped" and found[0].words("B", "A") == better and found[0].n == len(NAMES)
     assert found[0].difference[0] == pytest.approx(found[0].a - found[0].b) and found[0].difference[1] > 0
 
 
@@ -52,7 +52,7 @@ def test_the_table_and_the_sentence_say_who_is_better_in_which_unit() -> None:
     alone = versus_table(versus(kept(3.0), kept(3.0)), "hours")
     assert alone.startswith("The same in both on every asset: RMSE") and len(alone.splitlines()) == 1
     said = summary(found, "hours", "this run", "champion v1")
-    assert said.startswith("RMSE, hours, last reading, capped: 3.1") and said.endswith("on the same 8 assets: this run better")
+    assert said.startswith("RMSE, hours, all readings, capped: 3.08") and said.endswith("on the same 8 assets: this run better")
 
 
 @pytest.mark.parametrize(
@@ -89,3 +89,9 @@ def test_labels_are_words() -> None:
         label("rmse_all_capped", "hours") == "RMSE, hours, all readings, capped" and label("late_share_last") == "late share, last reading"
     )
     assert label("event_recall", "hours") == "event recall"
+
+
+def test_where_machines_are_watched_until_they_fail_all_readings_stand_for_a_run() -> None:
+    one = kept(3.0)
+    assert versus(one, kept(9.0))[0].measure == "rmse_all_capped", "a calendar clock"
+    assert versus(one | {"main": "rmse_last_capped"}, kept(9.0))[0].measure == "rmse_last_capped", "a clock of lives that are cut"
