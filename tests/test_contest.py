@@ -126,7 +126,9 @@ def test_a_new_run_is_set_against_the_champion(tracker: Tracker, bundle: Path) -
     assert first.versus == "" and first.metrics == {"reads/this_run": 1.0, "reads/this_data": 1.0} and "read once" in first.reads
     run_of(tracker, bundle, 9.0)
     then = beside(tracker, "a new run", "demo", kept(3.0, DIGEST))
-    assert then.versus.startswith("Against champion v1: RMSE, hours, all readings, capped: 3.08") and then.versus.endswith("this run better")
+    assert then.versus.startswith("Against champion v1: RMSE, hours, all readings, capped: 3.08") and then.versus.endswith(
+        "this run better"
+    )
     low, value, high = (then.metrics[f"vs_champion/rmse_all_capped{end}"] for end in ("_lo", "", "_hi"))
     assert low <= value <= high < 0 and np.isfinite(low) and then.metrics["reads/this_data"] == 2.0
     other = beside(tracker, "a new run", "demo", kept(3.0, "f" * 64))
