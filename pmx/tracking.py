@@ -30,7 +30,8 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run,
 from mlflow.exceptions import MlflowException  # noqa: E402
 from mlflow.tracking import MlflowClient  # noqa: E402
 
-from pmx.contract import UsageError  # noqa: E402
+from pmx.contract import DataError, UsageError  # noqa: E402
+from pmx.database import check_database  # noqa: E402
 from pmx.key import taken  # noqa: E402
 from pmx.process import gone, process_tags  # noqa: E402
 
@@ -108,6 +109,9 @@ class Tracker:
         experiment: name of the experiment on MLflow's page; empty = the one of the newest run, for who only reads.
         new: whether it may be created; who only reads must not.
 
+    Raises:
+        DataError: `mlflow.db` is damaged, or was written by another MLflow.
+
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -125,9 +129,15 @@ class Tracker:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.uri = f"sqlite:///{self.folder / 'mlflow.db'}"
         self.artifacts = (self.folder / "artifacts").as_uri()
+        file = self.folder / "mlflow.db"
         with alone(self.folder / "mlflow.lock"):
-            self.client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
-            self.experiment_id = self._experiment(experiment, new)
+            check_database(file, self.folder / "artifacts")
+            try:
+                self.client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+                self.experiment_id = self._experiment(experiment, new)
+            except MlflowException as error:
+                mend = f"use the MLflow that wrote it, or, on a copy: mlflow db upgrade '{self.uri}'"
+                raise DataError(f"Cannot use {file}: {error.message.partition('. ')[0]} -> {mend}") from error
 
     def _experiment(self, name: str, new: bool) -> str:
         newest = self._search("tags.`pmx.kind` = 'run'", everywhere=True, latest=1) if not name else []
