@@ -34,7 +34,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pmx.allow import hidden_targets, locate, wrong_kind
 from pmx.contract import PmxError, UsageError
-from pmx.pack import PROFILES
+from pmx.pack import PROFILES, senseless
 from pmx.place import cache_folder, conf_dirs, experiment_dirs, experiment_file
 from pmx.signature import arguments, nearest
 from pmx.study import SweepConfig
@@ -328,7 +328,9 @@ def _check(plain: dict[str, Any], broken: dict[str, str]) -> list[str]:
     found += [line for line in arguments("", RunConfig, root) if line.partition(":")[0] not in broken]
     for key, cls in typed.items():
         found += arguments(key, cls, plain[key])
-    profile = plain["device"].get("profile") if "device" in typed else None
+    device = plain["device"] if "device" in typed else {}
+    found += senseless(device)
+    profile = device.get("profile")
     if isinstance(profile, str) and profile not in PROFILES:
         found.append(f"device.profile: there is no {profile!r} -> {nearest(profile, PROFILES)}")
     for key, value in plain.items():

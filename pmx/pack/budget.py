@@ -6,10 +6,11 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pmx.contract import IncompatibleError, within
+from pmx.contract import IncompatibleError, UsageError
+from pmx.pack import senseless
 from pmx.pack.profile import check_profile
 
 
@@ -39,9 +40,8 @@ class Limits:
 
     def __post_init__(self) -> None:
         check_profile(self.profile)
-        most = {"bytes_max": self.bytes_max, "resident_mb_max": self.resident_mb_max, "step_ms": self.step_ms}
-        within(0, float("inf"), {f"device.{k}": v for k, v in most.items()})
-        within(1, float("inf"), {"device.headroom": self.headroom})
+        for wrong in senseless(asdict(self)):
+            raise UsageError(wrong)
 
     @property
     def allowed(self) -> dict[str, float]:
@@ -50,7 +50,7 @@ class Limits:
 
     def over(self, measured: dict[str, float]) -> dict[str, float]:
         """Each figure that is too large -> how many times what is allowed; a figure that is no number counts as infinite."""
-        broken = {k: measured[k] / most if most else float("inf") for k, most in self.allowed.items() if not measured[k] <= most}
+        broken = {k: measured[k] / most for k, most in self.allowed.items() if not measured[k] <= most}
         return {k: v if v == v else float("inf") for k, v in broken.items()}
 
 
