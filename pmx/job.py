@@ -43,7 +43,7 @@ def job(cfg: DictConfig, folder: Path, name: str, quiet: bool, accept: str = "",
     from pmx.tracking import Tracker
 
     tracker = Tracker(local_folder(cfg.tracking.store), cfg.tracking.experiment)
-    report_killed(tracker.mark_killed())
+    tidy(tracker)
     flag = ["--accept-leakage", shlex.quote(accept)] if accept else []
     command, code = " ".join(["pmx run", name, *typed(HydraConfig.get().overrides.task), *flag]), revision()
     plain: dict[str, Any] = cast(Any, OmegaConf.to_container(cfg, resolve=True, enum_to_str=True))
@@ -59,13 +59,14 @@ def job(cfg: DictConfig, folder: Path, name: str, quiet: bool, accept: str = "",
         if result.refused:
             tracker.refuse(run_id, result.refused.culprit, result.refused.detail, outcome)
             raise _refusal(result, summary | {"seconds": round(time.perf_counter() - begin, 1)})
-        tracker.finish(run_id, outcome)
+        model = _model_name(cfg.name, result)
+        tracker.finish(run_id, outcome, model if cfg.tracking.register else "")
     except GateError:
         raise
     except BaseException as error:  # an interrupt too must not leave the run RUNNING
         tracker.fail(run_id, str(error) or type(error).__name__)
         raise
-    model, version, told = _model_name(cfg.name, result), "", ""
+    version, told = "", ""
     if cfg.tracking.register:
         registered = Registry(tracker).register(run_id, model, result.core)
         version, told = registered.version.number, f", {registered.told}"
@@ -313,10 +314,14 @@ def local_folder(store: str) -> Path:
     return Path(store)
 
 
-def report_killed(killed: list[str]) -> None:
-    """Tells on stderr how many runs, given by their ids, were found killed."""
-    if killed:
+def tidy(tracker: Tracker) -> None:
+    """Marks runs that were killed, registers those that were killed between their end and that, and tells both on stderr."""
+    from pmx.registry import Registry
+
+    if killed := tracker.mark_killed():
+        several = len(killed) > 1
         print(
-            f"{len(killed)} earlier run{'s' * (len(killed) > 1)} had been killed and {'are' if len(killed) > 1 else 'is'} now marked KILLED",
-            file=sys.stderr,
+            f"{len(killed)} earlier run{'s' * several} had been killed and {'are' if several else 'is'} now marked KILLED", file=sys.stderr
         )
+    for told in Registry(tracker).late():
+        print(told, file=sys.stderr)

@@ -9,18 +9,22 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
+from urllib.request import url2pathname
 
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from pmx.contract import GateError, UsageError
+from pmx.bundle import Bundle, digest
+from pmx.contract import DataError, DigestError, GateError, PmxError, UsageError
 from pmx.markdown import grid
 from pmx.reads import times
-from pmx.tracking import Tracker, alone, cut
+from pmx.tracking import AWAITS, Tracker, alone, cut
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 MAIN = ("test/rmse_last_capped", "test/rmse_all_capped", "test/f1", "test/ap", "test/event_recall", "test/false_alarms")
+MANIFEST = "pmx.manifest_digest"  # of a version: of all files that were sealed, the evidence among them
 MAX_DESCRIPTION = 5000  # characters of a version's description
 
 
@@ -106,28 +110,49 @@ class Registry:
         The first version stays challenger where leakage was accepted, something that needs no sensor does as well, or the report says no.
         A challenger that waits loses that alias to the newer one, and stays a version.
 
+        What an earlier process began and did not end is gone on with, so that a run that says what it becomes is registered once.
+
         Raises:
             UsageError: the run did not finish or kept no bundle: nothing refused is ever registered.
+            DigestError: the bundle that it kept is not the one of `core_digest`.
         """
         run, name = self.client.get_run(run_id), model_name(name)
         if run.info.status != "FINISHED" or not self.client.list_artifacts(run_id, "bundle"):
             raise UsageError(f"run {run_id} is {run.info.status} or has no bundle: only the bundle of a finished run can be registered")
         kept = ("pmx.leakage_accepted", "pmx.doubt", "pmx.data_digest", "pmx.test_reads", "pmx.data_reads", "pmx.winner")
-        tags = {"pmx.core_digest": core_digest} | {k: v for k, v in run.data.tags.items() if k in kept or k.startswith("pmx.gate.")}
+        tags = {k: v for k, v in run.data.tags.items() if k in kept or k.startswith("pmx.gate.")}
+        tags |= {"pmx.core_digest": core_digest, MANIFEST: self._stored(run_id, core_digest)}
         with alone(self.tracker.folder / "mlflow.lock"):  # two runs that end together: only one finds no champion
             try:
                 self.client.create_registered_model(name, description=_about_model(name))
             except MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
-            source = f"{run.info.artifact_uri}/bundle"
-            made = self.client.create_model_version(name, source, run_id, tags=tags, description=cut(_about(run), MAX_DESCRIPTION))
-            champion, number = self.champion(name), str(made.version)  # MLflow's type says str, its SQL store gives int
+            begun = [v for v in self.versions().get(run_id, ()) if v.model == name] if AWAITS in run.data.tags else []
+            number, alias = (begun[0].number, begun[0].alias) if begun else (self._create(run, name, tags), "")
+            champion = self.champion(name)
             why = "leakage was accepted" if "pmx.leakage_accepted" in tags else _lower(tags.get("pmx.doubt", ""))
-            alias = CHALLENGER if champion or why else CHAMPION
-            self.client.set_registered_model_alias(name, alias, number)
+            if not alias:
+                alias = CHALLENGER if champion or why else CHAMPION
+                self.client.set_registered_model_alias(name, alias, number)
+            if AWAITS in run.data.tags:
+                self.client.delete_tag(run_id, AWAITS)
         new = Version(name, number, run_id, alias, tags)
         return Registered(new, new if alias == CHAMPION else champion, why)
+
+    def late(self) -> list[str]:
+        """Registers the runs that finished but were killed before they could be registered; gives a sentence on each."""
+        told = []
+        with alone(self.tracker.folder / "late.lock"):
+            for run in self.tracker.awaiting():
+                run_id, tags = run.info.run_id, run.data.tags
+                try:
+                    became = self.register(run_id, tags[AWAITS], tags.get("pmx.core_digest", "")).told
+                except PmxError as error:  # said once: it must not stand in the way of every command
+                    self.client.delete_tag(run_id, AWAITS)
+                    became = f"cannot be registered any more: {error}"
+                told.append(f"Run {run_id[:8]} had finished and was killed before it was registered; now {became}")
+        return told
 
     def champion(self, name: str) -> Version | None:
         """The version of a model that is `champion`; None where there is none, or no such model."""
@@ -201,12 +226,17 @@ class Registry:
         """Move the alias `champion` to a version, and note on it and on the former champion when.
 
         Raises:
+            DigestError: the files that are stored for it are not those that were registered.
             GateError: a gate failed, leakage was accepted, or the data are others than the champion's, and nobody said that it may be.
         """
         with alone(self.tracker.folder / "mlflow.lock"):
             old = self.champion(new.model)
             if old and old.number == new.number:
                 return old
+            try:
+                self._stored(new.run_id, new.tags.get("pmx.core_digest", ""), new.tags.get(MANIFEST, ""))
+            except PmxError as error:
+                raise type(error)(f"Cannot promote {new.model} v{new.number}: {error}") from error
             if why := self.refusal(new, old, accept_leakage, other_data):
                 raise GateError(f"Cannot promote {new.model} v{new.number}: {why}", f"version {new.number}")
             at = datetime.now(UTC).isoformat(timespec="seconds")
@@ -217,6 +247,28 @@ class Registry:
             if old:
                 self._tag(old, {"pmx.champion_until": at, "pmx.followed_by": f"v{new.number}"})
         return self.version(new.model, new.number)
+
+    def _create(self, run: Run, name: str, tags: dict[str, str]) -> str:
+        """The number of a new version of a model."""
+        source, about = f"{run.info.artifact_uri}/bundle", cut(_about(run), MAX_DESCRIPTION)
+        made = self.client.create_model_version(name, source, run.info.run_id, tags=tags, description=about)
+        return str(made.version)  # MLflow's type says str, its SQL store gives int
+
+    def _stored(self, run_id: str, core: str, manifest: str = "") -> str:
+        """The digest of the manifest of the bundle that a run kept; refused where its files are not those on record."""
+        where = self.client.get_run(run_id).info.artifact_uri.removeprefix("file://")
+        folder = Path(url2pathname(where)) / "bundle"
+        if not folder.is_dir():
+            raise DataError(f"{folder}, the bundle that run {run_id[:8]} kept, is gone -> restore it from a copy, or run again")
+        found = Bundle.open(folder)
+        if found.core != core:
+            what = f"the core digest is {found.core[:12]}, {core[:12]} is on record: a core file and manifest.json were changed"
+            raise DigestError(f"{folder}: {what} -> restore them from a copy, or run again")
+        sealed = digest(found.files["manifest.json"])
+        if manifest not in ("", sealed):
+            what = "manifest.json is not the one on record, so evidence.json, card.md or sbom.cdx.json may be others too"
+            raise DigestError(f"{folder}: {what} -> restore them from a copy, or run again")
+        return sealed
 
     def _tag(self, version: Version, tags: Mapping[str, str]) -> None:
         for key, value in tags.items():

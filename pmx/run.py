@@ -279,12 +279,12 @@ def _ui(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _reader(folder: Path, experiment: str) -> Tracker:
-    """An existing store, after runs that were killed are marked."""
-    from pmx.job import report_killed
+    """An existing store, after runs that were killed are marked, or registered where that alone was left."""
+    from pmx.job import tidy
     from pmx.tracking import Tracker
 
     tracker = Tracker(_store(folder), experiment, new=False)
-    report_killed(tracker.mark_killed())
+    tidy(tracker)
     return tracker
 
 

@@ -48,6 +48,7 @@ SECRET = re.compile(r"passw(or)?d|secret|token|credential|api_?key|private_?key"
 PARENTS = ("run", "sweep")  # kinds that stand at the top, with children below them
 GROUPS = ("test", "vs_champion", "validation", "test_no_age", "crossfit", "reads")  # baselines and gates follow
 EVALUATION = "evaluation.json"
+AWAITS = "pmx.register"  # the model that a finished run is still to become a version of
 
 
 @dataclass(frozen=True)
@@ -209,9 +210,9 @@ class Tracker:
         self.client.set_terminated(run, "FAILED" if (tags or {}).get("pmx.error") else "FINISHED")
         return run
 
-    def finish(self, run_id: str, outcome: Outcome) -> None:
-        """Record what an accepted run found and end it FINISHED."""
-        self._record(run_id, outcome, outcome.description, {})
+    def finish(self, run_id: str, outcome: Outcome, register: str = "") -> None:
+        """Record what an accepted run found and end it FINISHED; `register` is the model that it becomes a version of next, if any."""
+        self._record(run_id, outcome, outcome.description, {AWAITS: register})
         self._end(run_id, "FINISHED")
 
     def refuse(self, run_id: str, culprit: str, reason: str, outcome: Outcome) -> None:
@@ -233,6 +234,11 @@ class Tracker:
         for run_id in dead:
             self._end(run_id, "KILLED")
         return dead
+
+    def awaiting(self) -> list[Run]:
+        """Finished runs of this host whose process is gone before it registered them, the oldest first."""
+        finished = self._search(f"attributes.status = 'FINISHED' and tags.`{AWAITS}` LIKE '%'", everywhere=True)
+        return [run for run in reversed(finished) if gone(run.data.tags)]
 
     def links(self, run_id: str | None = None) -> str:
         """Path of the run's page, or of the run list, below the address of `pmx ui`.

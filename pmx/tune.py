@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pmx.attempt import RESULT, Call, attempts
 from pmx.contract import DigestError, UsageError
-from pmx.job import local_folder, report_killed, revision, short_path, typed, versions
+from pmx.job import local_folder, revision, short_path, tidy, typed, versions
 from pmx.process import process_tags
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class Sweeping:
         self.tracker: Tracker = Tracker(local_folder(tracking.store), tracking.experiment)
         if self.about is not None and not self.about["finished"]:
             _reopen(self.tracker, self.about["run_id"])
-        report_killed(self.tracker.mark_killed())
+        tidy(self.tracker)
         if self.about is not None:
             return
         command = " ".join(["pmx sweep", self.name, *typed(self.words)])

@@ -79,9 +79,7 @@ def tracker(store_template: Path, tmp_path: Path):
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
-    """A folder with two small files, as a bundle has them."""
-    folder = tmp_path / "a bundle"
-    folder.mkdir()
-    (folder / "model.onnx").write_bytes(b"\x08\x0a")
-    (folder / "spec.json").write_text('{"task": "rul"}')
-    return folder
+    """A sealed folder of small files, as a bundle has them; nothing runs it."""
+    from tests.store import sealed
+
+    return sealed(tmp_path / "a bundle")

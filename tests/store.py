@@ -7,11 +7,25 @@ from pathlib import Path
 import matplotlib
 from matplotlib.figure import Figure
 
+from pmx.bundle import CORE, core_digest, digest, to_json
 from pmx.tracking import Outcome, Tracker
 
 matplotlib.use("agg")
 
 DIGEST = "sha256-" + "ab" * 32
+FILES = {name: f"{name} of a model".encode() for name in CORE}
+CORE_DIGEST = core_digest(FILES)
+
+
+def sealed(folder: Path, **changed: bytes) -> Path:
+    """Writes a bundle whose manifest holds what it holds; `changed` are further files by their stem."""
+    files = FILES | {"card.md": b"# A model", "evidence.json": b"{}"}
+    files |= {name: changed[name.partition(".")[0]] for name in files if name.partition(".")[0] in changed}
+    folder.mkdir(exist_ok=True)
+    manifest = {"core_digest": core_digest(files), "files": {name: digest(data) for name, data in files.items()}}
+    for name, data in (files | {"manifest.json": to_json(manifest)}).items():
+        (folder / name).write_bytes(data)
+    return folder
 
 
 def outcome(rmse: float, bundle: Path | None = None, **gates: bool) -> Outcome:
@@ -19,7 +33,7 @@ def outcome(rmse: float, bundle: Path | None = None, **gates: bool) -> Outcome:
     figure.subplots().plot([0, 1], [1, 0])
     numbers = {"test/rmse_last_capped": rmse, "test/rmse_last_capped_lo": rmse - 1, "test/rmse_last_capped_hi": rmse + 1, "test/none": None}
     return Outcome(
-        f"demo · lightgbm · RMSE {rmse}", "Verdict.", "lightgbm", "core-1", 2, {**numbers, "test/nan": float("nan")},
+        f"demo · lightgbm · RMSE {rmse}", "Verdict.", "lightgbm", CORE_DIGEST, 2, {**numbers, "test/nan": float("nan")},
         gates or {"parity": True}, {"error by true RUL": figure}, (), bundle,
     )  # fmt: skip
 

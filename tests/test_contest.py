@@ -17,7 +17,7 @@ from pmx.registry import Registry
 from pmx.run import main
 from pmx.tracking import Tracker
 from tests.evaluate.test_versus import PROTOCOL, kept
-from tests.store import DIGEST, outcome
+from tests.store import CORE_DIGEST, DIGEST, outcome
 
 
 def run_of(
@@ -32,7 +32,7 @@ def run_of(
     known = kept(error, digest, protocol=protocol)
     found = replace(outcome(error, bundle), title=title, metrics=numbers, evaluation=known, accepted=accepted, doubt=doubt)
     tracker.finish(run, found)
-    Registry(tracker).register(run, "demo", "core")
+    Registry(tracker).register(run, "demo", CORE_DIGEST)
     return run
 
 

@@ -19,10 +19,11 @@ import pmx
 from pmx.bundle import Bundle
 from pmx.edge.cli import main as edge
 from pmx.reads import Reads
+from pmx.registry import Registered, Registry
 from pmx.run import main
 from pmx.source.cmapss import Cmapss
 from pmx.source.synthetic import Synthetic
-from pmx.tracking import Tracker
+from pmx.tracking import AWAITS, Tracker
 
 # Fewer pumps teach intervals so wide that the coverage gate refuses them.
 FLEET = ["source.assets=24", "source.life=300", "window.folds=2", "evaluate.draws=50", "evaluate.cap=150", "evaluate.horizon=60"]
@@ -81,9 +82,24 @@ def refused(place: Path, store: Tracker) -> Said:
 
 
 @pytest.fixture(scope="module")
-def accepted(place: Path, refused: Said) -> Said:
+def awaited() -> list[tuple[str, str]]:
+    """Status and model that the accepted run stood with in the store when it came to be registered."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def accepted(place: Path, refused: Said, store: Tracker, awaited: list[tuple[str, str]]) -> Said:
     both = ["model=[lightgbm,mlp]", *QUICK, "model.mlp.epochs=1", "model.mlp.hidden=[4]"]
-    return call("run", "demo", *FLEET, *both, *PATIENT, *BELIEVED, *KERNELS, "--json")
+    register = Registry.register
+
+    def seen(registry: Registry, run_id: str, name: str, core: str) -> Registered:
+        run = store.client.get_run(run_id)
+        awaited.append((run.info.status, run.data.tags.get(AWAITS, "")))
+        return register(registry, run_id, name, core)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Registry, "register", seen)
+        return call("run", "demo", *FLEET, *both, *PATIENT, *BELIEVED, *KERNELS, "--json")
 
 
 @pytest.fixture
@@ -176,6 +192,13 @@ def test_the_version_is_registered_as_champion(accepted: Said, store: Tracker) -
     assert version.tags["pmx.core_digest"] == Bundle.open(Path(accepted.answer["bundle"])).core
     assert str(version.version) == accepted.answer["version"] == "1"
     assert store.client.get_model_version_by_alias(version.name, "champion").version
+
+
+def test_a_kill_before_it_was_registered_would_leave_what_it_was_to_become(
+    accepted: Said, store: Tracker, awaited: list[tuple[str, str]]
+) -> None:
+    assert awaited == [("FINISHED", "demo synthetic pumps")]
+    assert AWAITS not in store.client.get_run(accepted.answer["run_id"]).data.tags
 
 
 # ---- a run that a gate refuses

@@ -20,7 +20,7 @@ from pmx.contract import UsageError
 from pmx.process import process_started
 from pmx.registry import Registry
 from pmx.tracking import Tracker, flatten
-from tests.store import DIGEST, finished, outcome
+from tests.store import CORE_DIGEST, DIGEST, finished, outcome
 
 
 def status(tracker: Tracker, run: str) -> str:
@@ -38,7 +38,7 @@ def test_a_parent_carries_the_winner_and_candidates_nest_under_it(tracker: Track
     assert set(parent.data.metrics) == {"test/rmse_last_capped", "test/rmse_last_capped_lo", "test/rmse_last_capped_hi"}
     assert parent.data.params == {"model.lightgbm.leaves": "31", "seeds": "[1, 2]", "seed.split": "7"}
     wanted = {
-        "pmx.gate.parity": "pass", "pmx.core_digest": "core-1", "pmx.test_reads": "2", "pmx.winner": "lightgbm",
+        "pmx.gate.parity": "pass", "pmx.core_digest": CORE_DIGEST, "pmx.test_reads": "2", "pmx.winner": "lightgbm",
         "mlflow.source.git.commit": "abc123", "mlflow.note.content": "Verdict.", "pmx.data_digest": DIGEST,
     }  # fmt: skip
     assert wanted.items() <= parent.data.tags.items()
@@ -69,7 +69,7 @@ def test_a_refused_run_fails_with_its_culprit_and_is_never_registered(tracker: T
     assert refused.data.tags["pmx.gate.look_ahead"] == "fail"
     assert status(tracker, left_open) == "FAILED"
     with pytest.raises(UsageError, match="FAILED"):
-        Registry(tracker).register(run, "demo", "core-1")
+        Registry(tracker).register(run, "demo", CORE_DIGEST)
     assert tracker.client.search_registered_models() == []
 
 
@@ -119,7 +119,7 @@ def test_only_what_is_surely_dead_is_marked(tracker: Tracker, tags: dict[str, st
 def test_nothing_is_a_pickle_and_every_file_is_of_a_known_kind(tracker: Tracker, bundle: Path) -> None:
     finished(tracker, 10.0, bundle)
     kept = [f for f in (tracker.folder / "artifacts").rglob("*") if f.is_file()]
-    assert {f.name for f in kept} == {"config.yaml", "error by true RUL.png", "model.onnx", "spec.json"}
+    assert {f.name for f in kept} == {"config.yaml", "error by true RUL.png", *(f.name for f in bundle.iterdir())}
     assert not [f for f in kept if f.read_bytes()[:1] == b"\x80" or b"pickle" in f.read_bytes()]
 
 
@@ -195,7 +195,7 @@ def test_a_busy_port_gives_the_next_one() -> None:
 
 def test_the_page_answers_shows_the_artifacts_and_ends(tracker: Tracker, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = finished(tracker, 10.0, bundle)
-    Registry(tracker).register(run, "demo", "core-1")
+    Registry(tracker).register(run, "demo", CORE_DIGEST)
     printed: list[str] = []
     answers: list[bytes] = []
     ended: list[subprocess.Popen[bytes]] = []
@@ -234,8 +234,8 @@ def test_the_page_answers_shows_the_artifacts_and_ends(tracker: Tracker, bundle:
     assert f"/#/experiments/{tracker.experiment_id}/runs" in printed[0]
     start, listed, spec, models = answers
     assert b"<html" in start
-    assert [f["path"] for f in json.loads(listed)["files"]] == ["bundle/model.onnx", "bundle/spec.json"]
-    assert json.loads(spec) == {"task": "rul"}
+    assert {f["path"] for f in json.loads(listed)["files"]} == {f"bundle/{f.name}" for f in bundle.iterdir()}
+    assert spec == (bundle / "spec.json").read_bytes()
     assert json.loads(models)["registered_models"][0]["name"] == "demo"
     with pytest.raises(ProcessLookupError):
         os.killpg(ended[0].pid, 0)
