@@ -77,6 +77,10 @@ class Dimension:
     def first(self) -> float:
         return 0 if self.choices else self.low
 
+    @property
+    def last(self) -> float:
+        return len(self.choices) - 1 if self.choices else self.high
+
     def distribution(self) -> BaseDistribution:
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 

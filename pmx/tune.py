@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import sys
 import time
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from pmx.tracking import Tracker
 
 ABOUT, DATABASE, PICTURE = "sweep.json", "sweep.db", "front.png"
+JUDGES = ("window", "evaluate")  # groups that say by what a trial is judged
 OWN_WORDS = ("sweep.", "hydra.", "hydra/", "+hydra")  # they steer a sweep and mean nothing to a run
 
 
@@ -109,6 +111,7 @@ class Sweeping:
             raise UsageError(f"sweep: trials and jobs must be 1 or more, and cost one of {', '.join(COSTS)}")
         self.cfg, self.fixed, self.folder = cfg, fixed, Path(cfg.hydra.sweep.dir).resolve()
         first = config.compose(self.name, [*fixed, *(d.word(d.first) for d in space)])
+        refuse_other_judges(self.name, fixed, space)
         config.build(first)  # a mistake is told before there is a folder
         self.plain = cast(dict[str, Any], OmegaConf.to_container(first, resolve=True, enum_to_str=True))
         sure = {"code": _code(), "settings": digest_of(self.plain, [asdict(d) for d in space], fixed)}
@@ -285,6 +288,45 @@ class Sweeping:
     def _command(self, taken: Row) -> str:
         last = {w.partition("=")[0]: w for w in [*self.fixed, *taken.words] if not w.startswith(OWN_WORDS)}
         return " ".join(["pmx run", self.name, *typed(list(last.values()))])
+
+
+# ---- what may vary
+
+
+def refuse_other_judges(name: str, fixed: list[str], space: list[Dimension]) -> None:
+    """Refuses to vary what trials are judged by, `window` and `evaluate`: of values by different measures none is the best.
+
+    Raises:
+        UsageError: names the setting, and what follows from it where it is not of these groups itself, as a seed.
+    """
+    begin = {d.key: d.word(d.first) for d in space}
+    before = _judge(name, [*fixed, *begin.values()])
+    for d in space:
+        own = re.match(rf"[+~]*({'|'.join(JUDGES)})([./@].*)?$", d.key)
+        after = before if own else _judge(name, [*fixed, *(begin | {d.key: d.word(d.last)}).values()])
+        others = [key for key in sorted({*before, *after}) if before.get(key) != after.get(key)] if before and after else []
+        if own or others:
+            what = f"{d.key}, which sets {' and '.join(others)}" if others else d.key
+            how = f", or fix {' '.join(f'{k}={before.get(k)}' for k in others)} beside it" if others else ""
+            raise UsageError(
+                f"Cannot sweep {what}: it changes what trials are judged by, and of values by different measures none is the best"
+                f" -> give it one value{how}; to see what hangs on it, one pmx sweep for each of its values"
+            )
+
+
+def _judge(name: str, words: list[str]) -> dict[str, Any]:
+    """The settings that trials are judged by, flat; empty where they do not compose, which the trial itself will tell."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    from pmx import config
+    from pmx.tracking import flatten
+
+    try:
+        cfg = config.compose(name, words)
+        return flatten({group: OmegaConf.to_container(cfg[group], resolve=True) for group in JUDGES})
+    except (UsageError, OmegaConfBaseException):
+        return {}
 
 
 # ---- a sweep in MLflow

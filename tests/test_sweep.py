@@ -20,8 +20,9 @@ import pytest
 from hydra.core.plugins import Plugins
 from hypothesis import given
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
-from pmx import config
+from pmx import config, place
 from pmx.attempt import Call, attempts
 from pmx.bundle import Bundle
 from pmx.contract import UsageError
@@ -31,7 +32,7 @@ from pmx.run import main
 from pmx.study import MOST_ATTEMPTS, Dimension, Row, Study, dimension, grid
 from pmx.sweep import Plan, open_data, trial
 from pmx.tracking import Tracker
-from pmx.tune import _reopen
+from pmx.tune import _reopen, refuse_other_judges
 from tests.whole import LIMITS, Known, silent
 
 TINY = ["source.assets=12", "source.life=300", "window.folds=2", "evaluate.draws=50", "evaluate.cap=150", "evaluate.horizon=60"]
@@ -257,11 +258,25 @@ def test_a_resumed_run_is_never_taken_for_a_dead_ones(workdir: Path) -> None:
         (["demo", "seed=1,2", "sweep.jobs=0"], "1 or more"),
         (["demo", "seed=1,2", "sweep.tirals=3"], "sweep.trials"),
         (["demo", "model.lightgbm.learning_rate=interval(2,1)"], "learning_rate: interval"),
+        (["demo", "model.lightgbm.trees=5,9", "evaluate.cap=100,200"], "Cannot sweep evaluate.cap: it changes what trials are judged by"),
+        (["demo", "window.folds=range(2,5)"], "Cannot sweep window.folds"),
+        (["demo", "evaluate.horizon=interval(20,60)"], "Cannot sweep evaluate.horizon"),
+        (["demo", "window=by_asset,by_time"], "Cannot sweep window: "),
+        (["demo", "seed=1,2"], "Cannot sweep seed, which sets evaluate.seed and window.seed: it changes"),
     ],
 )
 def test_a_mistake_is_told_before_there_is_a_folder(workdir: Path, words: list[str], what: str) -> None:
     code, _, err = call("sweep", *words)
     assert code == 2 and what in err and "Traceback" not in err and not (workdir / "runs").exists()
+
+
+def test_what_judges_no_trial_may_vary(workdir: Path) -> None:
+    """A seed too, where those of the judge are fixed beside it."""
+    space = [Dimension("seed", ("1", "2")), Dimension("model.lightgbm.trees", low=5, high=9), Dimension("feature", ("history", "lags"))]
+    refuse_other_judges("demo", ["window.seed=0", "evaluate.seed=0", "model=lightgbm"], space)
+    for name, file in place.experiments().items():
+        own = dict(OmegaConf.load(file).get("sweep", {}).get("space") or {})
+        refuse_other_judges(name, [], [Dimension(key, (str(values),)) for key, values in own.items()])
 
 
 # ---- one trial
