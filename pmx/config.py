@@ -202,6 +202,9 @@ def launch(name: str, overrides: list[str], task: Callable[[DictConfig, Path], T
         with _composing(name, overrides) as folder, env_override({"HYDRA_FULL_ERROR": "1"}):
             hydra.main(config_path=str(folder), config_name=name, version_base="1.3")(job)()
     except SystemExit as stop:
+        flags = " ".join(o for o in overrides if o.startswith("-"))
+        if stop.code and flags:
+            raise UsageError(f"{flags}: Hydra refuses such a flag -> pmx run {name} --hydra-help lists those it takes") from stop
         if stop.code:
             raise
     except Exception:

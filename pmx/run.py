@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pmx.command import Parser, promised
+
 if TYPE_CHECKING:
     from pmx.tracking import Tracker
 
@@ -22,13 +24,13 @@ SWEEP = "key=1,2,3 or key='range(1, 9)' or key='interval(0.01, 0.1)' or key='tag
 RESUME = "Only sweeps are resumed: a run that was killed is run again, and reads the feature tables that it had computed."
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="pmx",
         description="From the history of a fleet of machines to a small sealed file that predicts failures on the machine itself.",
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    shared = argparse.ArgumentParser(add_help=False)
+    shared = Parser(add_help=False)
     shared.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     shared.add_argument("--quiet", action="store_true", help="print no progress")
     shared.add_argument("--debug", action="store_true", help="show tracebacks")
@@ -102,14 +104,15 @@ def main(argv: list[str] | None = None) -> int:
     """Runs a command; exit codes: 0 ok, 2 usage, 3 bad data, 4 digest, 5 incompatible, 7 hang, 8 gate failed."""
     argv = sys.argv[1:] if argv is None else list(argv)
     parser = _parser()
-    if argv[:1] and argv[0] in ("run", "sweep"):  # the rest belongs to Hydra, flags included
-        accepted, argv = _reason(argv)
-        own = [a for a in argv if a in OWN_FLAGS]
-        rest = [a for a in argv[1:] if a not in OWN_FLAGS]
-        options = parser.parse_args([argv[0], *own, *rest[:1], *accepted])
-        options.overrides = rest[1:]
-    else:
-        options = parser.parse_args(argv)
+    with promised(argv):
+        if argv[:1] and argv[0] in ("run", "sweep"):  # the rest belongs to Hydra, flags included
+            accepted, argv = _reason(argv)
+            own = [a for a in argv if a in OWN_FLAGS]
+            rest = [a for a in argv[1:] if a not in OWN_FLAGS]
+            options = parser.parse_args([argv[0], *own, *rest[:1], *accepted])
+            options.overrides = rest[1:]
+        else:
+            options = parser.parse_args(argv)
     if options.command is None:
         parser.print_help()
         return 0

@@ -10,11 +10,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from pmx.command import Parser, promised
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="pmx-edge", description="Runs a pmx bundle on this machine.")
+
+def _parser() -> Parser:
+    parser = Parser(prog="pmx-edge", description="Runs a pmx bundle on this machine.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    shared = argparse.ArgumentParser(add_help=False)
+    shared = Parser(add_help=False)
     shared.add_argument("bundle", type=Path, metavar="BUNDLE", help="the directory that pmx run wrote")
     shared.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     shared.add_argument("--quiet", action="store_true", help="print no progress")
@@ -58,7 +60,8 @@ def _seconds(text: str) -> float:
 def main(argv: list[str] | None = None) -> int:
     """Runs a command; the exit code says what went wrong: 2 usage, 3 bad data, 4 digest, 5 incompatible, 6 no space, 7 hang."""
     argv = sys.argv[1:] if argv is None else argv
-    options = _parser().parse_args(argv)
+    with promised(argv):
+        options = _parser().parse_args(argv)
     from pmx.contract import PmxError  # after the parser: numpy is not needed to show a help text
 
     work = {"replay": _replay, "selftest": _selftest, "measure": _measure}[options.command]
