@@ -128,6 +128,7 @@ class EventFact:
         what: `failure`, or the name of the episode.
         caught: whether an alarm stood in time.
         told: one sentence: when the alarm stood, or how near it came.
+        sensors: of a missed one, channel, state and time of each sensor alarm that stood within its horizon, in words.
 
     Example:
         >>> EventFact("P1", 0, "2026-01-01 00:00 UTC", "failure", False, "No alarm stood.").caught
@@ -140,6 +141,7 @@ class EventFact:
     what: str
     caught: bool
     told: str
+    sensors: tuple[tuple[str, str, str], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def gather(plan: Plan, result: Result, alarms: list[Alarm], command: str) -> Fac
     watched = _watched(trial, plan, contract)
     record = _record(plan, result, tested, trial)
     pages, left_out = alarm_facts(record, alarms, watched)
-    events = event_facts(record, watched)
+    events = event_facts(record, alarms, watched)
     machine = [a for a in alarms if a.kind == "machine"]
     caught, counted = sum(e.caught for e in events), len(events)
     evidence = _evidence(plan, result, machine, (caught, counted), trial)

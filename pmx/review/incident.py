@@ -101,28 +101,39 @@ def stated(value: float, watched: Watched) -> str:
     return f"{value:.4g}" + (f" {watched.unit}" if watched.unit else "")
 
 
-def event_facts(record: Record, watched: Watched) -> tuple[EventFact, ...]:
-    """Every event that counts, as `pmx.evaluate.event` counts it, by asset and time."""
+def event_facts(record: Record, alarms: list[Alarm], watched: Watched) -> tuple[EventFact, ...]:
+    """Every event that counts, as `pmx.evaluate.event` counts it, by asset and time; what was missed with the sensor alarms of its time."""
     found, truth = [], record.truth
     for i, tick in enumerate(record.played.tick):
         at = tick.astype(np.float64)
         inside, previous = at >= truth.begins[i], -np.inf
+        sensors = [a for a in alarms if a.kind == "sensor" and a.asset == record.played.assets[i]]
         if truth.episodes is not None:
             for (begin, end), name in zip(truth.episodes[i], truth.faults[i], strict=True):
                 span_of = inside & (at >= begin) & (at <= end)
                 if span_of.any():
-                    found.append(_event(record, i, begin, name, span_of, watched))
+                    found.append(_event(record, i, begin, name, span_of, _standing(record, sensors, begin, end), watched))
             continue
         lead = record.protocol.lead / record.contract.tick
         for failure in truth.failed[i]:
-            span_of = inside & (at > previous) & (at >= failure - record.horizon) & (at <= failure - lead)
+            first = failure - record.horizon
+            span_of = inside & (at > previous) & (at >= first) & (at <= failure - lead)
             if span_of.any() and at[inside][-1] >= np.floor(failure - lead):
-                found.append(_event(record, i, failure, "failure", span_of, watched))
+                mine = _standing(record, sensors, max(first, previous + 1), failure)
+                found.append(_event(record, i, failure, "failure", span_of, mine, watched))
             previous = failure
     return tuple(found)
 
 
-def _event(record: Record, i: int, when: float, what: str, inside: np.ndarray, watched: Watched) -> EventFact:
+def _standing(record: Record, sensors: list[Alarm], begin: float, end: float) -> tuple[tuple[str, str, str], ...]:
+    """Channel, state and time of the sensor alarms that stood at some tick from `begin` to `end`."""
+    stood = [a for a in sensors if a.tick <= end and a.tick + a.length > begin]
+    return tuple((a.channel, a.state, moment(record.contract, a.tick)) for a in stood)
+
+
+def _event(
+    record: Record, i: int, when: float, what: str, inside: np.ndarray, sensors: tuple[tuple[str, str, str], ...], watched: Watched
+) -> EventFact:
     contract, tick = record.contract, record.played.tick[i]
     stands = np.flatnonzero(record.played.standing[i] & inside)
     if len(stands):
@@ -139,7 +150,8 @@ def _event(record: Record, i: int, when: float, what: str, inside: np.ndarray, w
         said = said[~np.isnan(said)]
         worst = (said.min() if watched.worse == "below" else said.max()) if len(said) else np.nan
         told = f"No alarm stood in time. The worst verdict was {stated(worst, watched)}, the limit is {stated(watched.limit, watched)}."
-    return EventFact(record.played.assets[i], i, moment(contract, when), what, bool(len(stands)), told)
+    caught = bool(len(stands))
+    return EventFact(record.played.assets[i], i, moment(contract, when), what, caught, told, () if caught else sensors)
 
 
 def asset_facts(record: Record, alarms: list[Alarm], events: tuple[EventFact, ...], watched: Watched) -> tuple[AssetFact, ...]:

@@ -65,6 +65,7 @@ def _rendered(facts: Facts, alarms: list[AlarmFact]) -> str:
             wrong=[(n, a) for n, a in enumerate(alarms, 1) if a.kind == "machine" and a.right is False],
             missed=[e for e in facts.events if not e.caught],
             first=first,
+            sensor_page={(a.place, a.channel, a.raised): number for number, a in enumerate(alarms, 1) if a.kind == "sensor"},
             few=FEW,
             left_out=" ".join(left_out),
             style=Markup((Path(__file__).parent / "templates" / "style.css").read_text(encoding="utf-8")),

@@ -46,7 +46,8 @@ def alarm(name: str, place: int, right: bool | None = True, kind: str = "machine
 
 def facts(assets: int = 6, alarms: int = 4, name: str = "P", watched: Watched = LIFE, **more) -> Facts:
     names = [f"{name}{k:03}" for k in range(assets)]
-    events = tuple(EventFact(n, k, "2026-02-01 00:00 UTC", "failure", k % 3 != 0, f"{n} told") for k, n in enumerate(names))
+    sensors = [((f"{n} sensor", "stuck", "2026-01-20 00:00 UTC"),) if k % 6 == 0 else () for k, n in enumerate(names)]
+    events = tuple(EventFact(n, k, "2026-02-01 00:00 UTC", "failure", k % 3 != 0, f"{n} told", sensors[k]) for k, n in enumerate(names))
     given = {
         "counts": (sum(e.caught for e in events), len(events)),
         "recall": (0.6, 0.4, 0.8),

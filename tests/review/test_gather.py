@@ -137,6 +137,34 @@ def test_faulty_sensors_are_no_evidence():
     assert all(a.judged == "not judged" for a in kinds) and all(a.sensors for a in facts.assets)
 
 
+def test_a_missed_failure_links_the_sensor_alarm_that_stood_in_its_place():
+    plan, result = made("rul")
+    names, history = result.history.contract.names, result.truth
+    horizon, lead = (x / result.history.contract.tick for x in (plan.protocol.horizon, plan.protocol.lead))
+    failing = [i for i, ends in enumerate(history.failed) if len(ends) and result.played.tick[i][-1] >= ends[0] - lead]
+    within, before = failing[0], failing[1]
+    bad = [np.zeros((len(t), len(names)), np.float32) for t in result.played.tick]
+    for i, begin, end in ((within, horizon - 2, horizon / 2), (before, horizon + 9, horizon + 3)):
+        end_of_life, tick = history.failed[i][0], result.played.tick[i]
+        bad[i][(tick >= end_of_life - begin) & (tick <= end_of_life - end), names.index("flow")] = 1.0
+    quiet = [np.zeros_like(s) for s in result.played.standing]
+    raised = tuple(b > 0 for b in bad)
+    played = replace(result.played, standing=quiet, outputs=result.played.outputs | {"quality": bad}, sensors=raised)
+    facts = told(plan, replace(result, played=played))
+    assert all(not e.caught for e in facts.events)
+    [event] = [e for e in facts.events if e.sensors]
+    [number] = [n for n, a in enumerate(facts.alarms, 1) if a.place == within]
+    assert event.place == within and event.sensors[0][0] == "flow" and event.sensors[0][2] == facts.alarms[number - 1].raised
+    assert any(a.place == before and a.kind == "sensor" for a in facts.alarms), "one that was over before the horizon took nobody's place"
+    [row] = [line for line in page(facts).splitlines() if "stood instead" in line]
+    assert f'<a href="#alarm-{number}">flow' in row and f'href="#asset-{within}"' in row and "missed" in row
+    checked(page(facts))
+    unpaged = page(replace(facts, alarms=()))
+    assert "stood instead: flow (" in unpaged, "said too where the alarm has no page"
+    caught = told(plan, replace(result, played=replace(played, standing=[np.ones_like(s) for s in quiet])))
+    assert not any(e.sensors for e in caught.events)
+
+
 def test_a_mode_on_record_is_what_was_found():
     plan, result = made("rul")
     events = result.history.events.with_columns(mode=pl.when(pl.col("event") == "failure").then(pl.lit("seal of ") + pl.col("asset")))

@@ -72,6 +72,15 @@ def test_every_missed_event_and_false_alarm_is_one_click_away():
     assert set(missed + false) <= set(first_screen)
 
 
+def test_a_missed_event_links_the_sensor_alarm_that_stood_in_its_place():
+    given = facts(assets=7, alarms=7)
+    [number] = [n for n, a in enumerate(given.alarms, 1) if a.kind == "sensor"]
+    linked = f'<a href="#alarm-{number}">P006 sensor (stuck), raised 2026-01-20 00:00 UTC</a>'
+    assert f"Within its horizon a sensor alarm stood instead: {linked}." in page(given)
+    assert f"While it lasted a sensor alarm stood instead: {linked}." in page(replace(given, what="episodes"))
+    assert "stood instead: P000 sensor (stuck), raised" in page(given), "one without a page of its own is named"
+
+
 def test_a_large_fleet_fits():
     given = facts(assets=500, alarms=200)
     made = page(given)
