@@ -262,7 +262,7 @@ class Registry:
             raise DataError(f"{folder}, the bundle that run {run_id[:8]} kept, is gone -> restore it from a copy, or run again")
         found = Bundle.open(folder)
         if found.core != core:
-            what = f"the core digest is {found.core[:12]}, {core[:12]} is on record: a core file and manifest.json were changed"
+            what = f"the core digest is {found.core[:12]}, {core[:12] or 'none'} is on record: a core file and manifest.json were changed"
             raise DigestError(f"{folder}: {what} -> restore them from a copy, or run again")
         sealed = digest(found.files["manifest.json"])
         if manifest not in ("", sealed):

@@ -30,9 +30,9 @@ def without_its_end(file: Path) -> None:
 
 
 def overwritten(file: Path) -> None:
-    """The schema is whole, the pages behind it are not: only the data themselves tell."""
-    data = file.read_bytes()
-    file.write_bytes(data[:200_000] + b"\x7f" * 100_000 + data[300_000:])
+    """The schema is whole, a page far behind it is not: only the data themselves tell."""
+    data, page = file.read_bytes(), 4096
+    file.write_bytes(data[: 150 * page] + b"\x7f" * page + data[151 * page :])
 
 
 def no_database(file: Path) -> None:
