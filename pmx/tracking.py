@@ -252,7 +252,10 @@ class Tracker:
         if not any(f.path == EVALUATION for f in self.client.list_artifacts(run_id)):
             return {}
         with tempfile.TemporaryDirectory() as folder:
-            found = json.loads(Path(self.client.download_artifacts(run_id, EVALUATION, folder)).read_text("utf-8"))
+            try:
+                found = json.loads(Path(self.client.download_artifacts(run_id, EVALUATION, folder)).read_text("utf-8"))
+            except ValueError as error:  # no JSON, or no text
+                raise DataError(f"{EVALUATION} of run {run_id[:8]}: {error} -> restore it from a copy, or run again") from error
         return found if isinstance(found, dict) else {}
 
     def compare(self, run_ids: list[str] | None = None, latest: int = 10) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from pmx import page
-from pmx.contract import UsageError
+from pmx.contract import DataError, UsageError
 from pmx.process import process_started
 from pmx.registry import Registry
 from pmx.tracking import Tracker, flatten
@@ -177,6 +177,10 @@ def test_what_a_comparison_needs_is_kept_as_plain_data(tracker: Tracker) -> None
     )
     assert tracker.evaluation(run) == {"rows": {"winner": {"assets": ["Pumpe Ü"]}}}
     assert tracker.evaluation(finished(tracker, 10.0)) == {}
+    kept = tracker.folder / "artifacts" / run / "artifacts" / "evaluation.json"
+    kept.write_text(kept.read_text("utf-8")[:-2], "utf-8")
+    with pytest.raises(DataError, match=f"evaluation.json of run {run[:8]}.*restore it"):
+        tracker.evaluation(run)
     tags = tracker.client.get_run(run).data.tags
     assert (tags["pmx.data_reads"], tags["pmx.doubt"]) == ("7", "No better than a clock")
 
