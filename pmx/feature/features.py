@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import defaultdict
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from pmx.feature.block import Blocks
 from pmx.feature.kernel import REGIME, Kernel, column_of
 from pmx.feature.quality import Quality
 from pmx.feature.regime import RegimeScore
+from pmx.feature.rolling import stretches
 from pmx.feature.trail import moved
 from pmx.feature.view import View, const, cut, whole
 from pmx.window.label import lives_in
@@ -52,7 +54,8 @@ class FeatureSet:
     quality_: Quality | None
     channels_: list[str]
     names_: list[str]
-    _blocks: Blocks | None  # kernels without a Polars path
+    _rolled: list[Kernel]  # kernels that roll over a history
+    _blocks: Blocks | None  # kernels that only their nodes compute
     fitted_on_: pl.DataFrame  # asset, tick: what the leakage gate holds against the test part
 
     def __init__(self, normalise: RegimeScore, kernels: list[Kernel], quality: Quality | None = None) -> None:
@@ -88,7 +91,8 @@ class FeatureSet:
         missing = {r for k in self.kernels for r in k.readings} - set(self.contract_.names)
         if missing:
             raise UsageError(f"feature.kernels: no channel {', '.join(sorted(missing))} -> one of {', '.join(self.contract_.names)}")
-        inside = [k for k in self.kernels if k.polars(z) is None]
+        without = [k for k in self.kernels if k.polars(z) is None]
+        self._rolled, inside = [k for k in without if k.rolls], [k for k in without if not k.rolls]
         for kernel in inside:
             if kernel.slots(len(z)) or kernel.reads_regime:
                 raise UsageError(
@@ -180,7 +184,8 @@ class FeatureSet:
     def table(self, ticks: pl.DataFrame) -> np.ndarray:
         """The path of training: float32 [row, feature] in the order of the ticks; each asset's ticks must be complete and in order.
 
-        Kernels that Polars computes to the same bits take it, the others the nodes of the step graph in blocks of windows.
+        Kernels that Polars or numpy computes to the same bits over a history take that way, the others the nodes of the step graph in
+        blocks of windows.
         """
         scores = self.quality_.table(ticks)[1] if self.quality_ else self.normalise_.scores(ticks)
         scores = self._beside(scores, ticks).with_columns(ticks[lives_in(ticks)]).with_row_index("row of ticks")
@@ -188,24 +193,39 @@ class FeatureSet:
         begins = np.cumsum([0, *(len(k.names(self.channels_)) for k in self.kernels)])
         given = [e.alias(f"f{b + i}") for k, b in zip(self.kernels, begins, strict=False) for i, e in enumerate(k.polars(z) or [])]
         column = [int(e.meta.output_name()[1:]) for e in given]
-        others = np.setdiff1d(np.arange(begins[-1]), column)
+        of = {k.label: slice(b, e) for k, b, e in zip(self.kernels, begins, begins[1:], strict=False)}
+        inside = [i for k in (self._blocks.kernels if self._blocks else []) for i in range(of[k.label].start, of[k.label].stop)]
         table = np.empty((len(ticks), begins[-1]), np.float32)
         for part in scores.partition_by(lives_in(ticks)):
             row = part["row of ticks"].to_numpy()
-            if self._blocks is None:
-                table[row] = part.select(given).to_numpy()
-                continue
-            whole = np.empty((len(row), begins[-1]), np.float32)
-            whole[:, others] = self._in_blocks(part, self._blocks)
+            together = row[-1] - row[0] + 1 == len(row)
+            whole = table[row[0] : row[-1] + 1] if together else np.empty((len(row), begins[-1]), np.float32)
             if given:
                 whole[:, column] = part.select(given).to_numpy()
-            table[row] = whole
+            if self._rolled:
+                self._roll(part, whole, of)
+            if self._blocks:
+                whole[:, inside] = self._in_blocks(part, self._blocks)
+            if not together:
+                table[row] = whole
         return table
 
+    def _roll(self, part: pl.DataFrame, whole: np.ndarray, of: dict[str, slice]) -> None:
+        """Fills the columns of the kernels that roll."""
+        rows, shares = max(k.rows for k in self._rolled), defaultdict[int, set[float]](set)
+        for kernel in self._rolled:
+            shares[kernel.rows].update(kernel.shares)
+        for ticks, stretch in stretches(self._matrix(part), rows, shares):
+            for kernel in self._rolled:
+                whole[ticks, of[kernel.label]] = kernel.rolled(stretch)
+
+    def _matrix(self, part: pl.DataFrame) -> np.ndarray:
+        """Scores float64 [tick, channel], NaN = missing."""
+        return part.select(pl.col(self.channels_).fill_null(np.nan)).to_numpy(order="c")
+
     def _in_blocks(self, part: pl.DataFrame, blocks: Blocks) -> np.ndarray:
-        scores = part.select(pl.col(self.channels_).fill_null(np.nan)).to_numpy()
         read = part.select(pl.col([column_of(r) for r in blocks.read]).cast(pl.Float32)).to_numpy() if blocks.read else None
-        return blocks.table(scores, read)
+        return blocks.table(self._matrix(part), read)
 
     def _beside(self, scores: pl.DataFrame, ticks: pl.DataFrame) -> pl.DataFrame:
         """Scores with what else kernels read beside them: readings, and the regime."""

@@ -15,9 +15,9 @@ import spox.opset.ai.onnx.v20 as op
 from spox import Var
 
 from pmx.contract import UsageError
+from pmx.feature.rolling import SORTED, Stretch
 from pmx.feature.view import LAST, View, const, whole
 
-CHUNK = 4096  # ticks whose sums stay in a core's cache while a window passes over them
 REGIME = "regime of tick"  # the column of regimes beside the scores: no channel has a name with blanks of ours
 
 
@@ -38,11 +38,15 @@ class Kernel(ABC):
         reads_age: True where the value grows with the asset's age or counts its ticks; such kernels are left out "without age".
         reads_regime: True where it reads the operating regime of a tick.
         readings: channels of the contract that it reads as they were before normalisation.
+        rolls: True where `rolled` gives the same numbers over a history.
+        shares: of its window, sorted, that `rolled` asks for.
     """
 
     reads_age = False
     reads_regime = False
     readings: tuple[str, ...] = ()
+    rolls = False
+    shares: tuple[float, ...] = ()
 
     @property
     @abstractmethod
@@ -72,9 +76,15 @@ class Kernel(ABC):
 
     def polars(self, z: list[pl.Expr]) -> list[pl.Expr] | None:
         """The same features over one asset's ticks in order, one expression each; None where no expression gives the same
-        numbers: then the nodes of a kernel without memory compute them offline too, in blocks of windows.
+        numbers, or none as fast as `rolled`.
         """
         return None
+
+    def rolled(self, stretch: Stretch) -> np.ndarray:
+        """The same features over a stretch of one asset's ticks, float64 [tick, feature], where `rolls` says so and there are no
+        expressions. A kernel with neither is computed offline by its nodes too, in blocks of windows, if it has no memory.
+        """
+        raise NotImplementedError(f"{self.label} says that it rolls -> write its `rolled`")
 
 
 def at_least(least: int, name: str, value: int) -> int:
@@ -86,6 +96,13 @@ def at_least(least: int, name: str, value: int) -> int:
 
 def _trailing(z: pl.Expr, window: int) -> pl.Expr:
     return z.rolling_mean(window, min_samples=1)
+
+
+def quantiles(z: list[pl.Expr], window: int, share: float) -> list[pl.Expr] | None:
+    """Expressions of a quantile where the window is too long to be sorted for each tick, None where `Stretch.quantile` is faster."""
+    if window <= SORTED:
+        return None
+    return [e.rolling_quantile(share, interpolation="linear", window_size=window, min_samples=1) for e in z]
 
 
 class Lags(Kernel):
@@ -156,6 +173,8 @@ class Deviation(Kernel):
         ['deviation30:flow']
     """
 
+    rolls = True
+
     def __init__(self, window: int) -> None:
         self.window = at_least(1, "window", window)
 
@@ -173,32 +192,11 @@ class Deviation(Kernel):
         deviation = op.where(window.same, const(0.0), op.sqrt(variance))
         return op.squeeze(op.where(op.less(window.count, const(2.0)), const(np.nan), deviation), whole([LAST])), []
 
-    def polars(self, z: list[pl.Expr]) -> list[pl.Expr]:
-        return [e.map_batches(self._two_passes, return_dtype=pl.Float64) for e in z]
-
-    def _two_passes(self, z: pl.Series) -> pl.Series:
-        seen = z.is_not_null().to_numpy()
-        x = np.concatenate([np.zeros(self.window - 1), z.fill_null(0.0).to_numpy()])
-        there = np.concatenate([np.zeros(self.window - 1), seen])
-        counted = np.concatenate([[0], np.cumsum(there)])
-        count = counted[self.window :] - counted[: -self.window]
-        deviation = np.full(len(z), np.nan)
-        for begin in range(0, len(z), CHUNK):
-            size = min(CHUNK, len(z) - begin)
-            total, squares, distance, n = np.zeros(size), np.zeros(size), np.empty(size), count[begin : begin + size]
-            whole = bool(n.min() == self.window)
-            for at in range(begin, begin + self.window):  # oldest first, as the graph adds
-                total += x[at : at + size]
-            mean = np.divide(total, n, out=np.zeros(size), where=n > 0)
-            for at in range(begin, begin + self.window):
-                np.subtract(x[at : at + size], mean, out=distance)
-                if not whole:
-                    distance *= there[at : at + size]
-                distance *= distance
-                squares += distance
-            np.divide(squares, n - 1, out=deviation[begin : begin + size], where=n > 1)
-        same = (z.rolling_max(self.window, min_samples=1) == z.rolling_min(self.window, min_samples=1)).fill_null(False).to_numpy()
-        return pl.Series(np.where(same & (count > 1), 0.0, np.sqrt(deviation)), nan_to_null=True)
+    def rolled(self, stretch: Stretch) -> np.ndarray:
+        count = stretch.count(self.window)
+        deviation = np.sqrt(stretch.squares(self.window) / np.maximum(count - 1, 1))
+        deviation[stretch.least(self.window) == stretch.most(self.window)] = 0.0
+        return np.where(count < 2, np.nan, deviation)
 
 
 class Slope(Kernel):

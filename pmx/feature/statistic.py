@@ -15,7 +15,8 @@ import spox.opset.ai.onnx.v20 as op
 from spox import Var
 
 from pmx.contract import UsageError, within
-from pmx.feature.kernel import Kernel, at_least
+from pmx.feature.kernel import Kernel, at_least, quantiles
+from pmx.feature.rolling import Stretch
 from pmx.feature.view import LAST, View, Window, const, total, whole
 
 
@@ -75,12 +76,14 @@ class Minimum(Statistic):
     """
 
     word = "minimum"
+    rolls = True
 
     def of(self, window: Window) -> Var:
         return _below(1, window, window.least)
 
-    def polars(self, z: list[pl.Expr]) -> list[pl.Expr] | None:
-        return [e.rolling_min(self.window, min_samples=1) for e in z]
+    def rolled(self, stretch: Stretch) -> np.ndarray:
+        least = stretch.least(self.window)
+        return np.where(least < np.inf, least, np.nan)
 
 
 class Maximum(Statistic):
@@ -92,12 +95,14 @@ class Maximum(Statistic):
     """
 
     word = "maximum"
+    rolls = True
 
     def of(self, window: Window) -> Var:
         return _below(1, window, window.most)
 
-    def polars(self, z: list[pl.Expr]) -> list[pl.Expr] | None:
-        return [e.rolling_max(self.window, min_samples=1) for e in z]
+    def rolled(self, stretch: Stretch) -> np.ndarray:
+        most = stretch.most(self.window)
+        return np.where(most > -np.inf, most, np.nan)
 
 
 class PeakToPeak(Statistic):
@@ -109,12 +114,14 @@ class PeakToPeak(Statistic):
     """
 
     word = "peak_to_peak"
+    rolls = True
 
     def of(self, window: Window) -> Var:
         return _below(1, window, op.sub(window.most, window.least))
 
-    def polars(self, z: list[pl.Expr]) -> list[pl.Expr] | None:
-        return [e.rolling_max(self.window, min_samples=1) - e.rolling_min(self.window, min_samples=1) for e in z]
+    def rolled(self, stretch: Stretch) -> np.ndarray:
+        least, most = stretch.least(self.window), stretch.most(self.window)
+        return np.where(least <= most, most - least, np.nan)
 
 
 class Last(Statistic):
@@ -145,12 +152,17 @@ class Median(Statistic):
     """
 
     word = "median"
+    rolls = True
+    shares = (0.5,)
 
     def of(self, window: Window) -> Var:
         return _quantile(window, 0.5)
 
     def polars(self, z: list[pl.Expr]) -> list[pl.Expr] | None:
-        return [e.rolling_quantile(0.5, interpolation="linear", window_size=self.window, min_samples=1) for e in z]
+        return quantiles(z, self.window, 0.5)
+
+    def rolled(self, stretch: Stretch) -> np.ndarray:
+        return stretch.quantile(self.window, 0.5)
 
 
 class Quantile(Statistic):
@@ -167,11 +179,12 @@ class Quantile(Statistic):
     """
 
     word = "quantile"
+    rolls = True
 
     def __init__(self, window: int, share: float) -> None:
         super().__init__(window)
         within(0.0, 1.0, {"share": share})
-        self.share = share
+        self.share, self.shares = share, (share,)
 
     @property
     def label(self) -> str:
@@ -181,7 +194,10 @@ class Quantile(Statistic):
         return _quantile(window, self.share)
 
     def polars(self, z: list[pl.Expr]) -> list[pl.Expr] | None:
-        return [e.rolling_quantile(self.share, interpolation="linear", window_size=self.window, min_samples=1) for e in z]
+        return quantiles(z, self.window, self.share)
+
+    def rolled(self, stretch: Stretch) -> np.ndarray:
+        return stretch.quantile(self.window, self.share)
 
 
 class Rms(Statistic):
