@@ -11,7 +11,7 @@ import spox.opset.ai.onnx.v20 as op
 from spox import Tensor, argument, build
 
 from pmx.edge.step import session
-from pmx.feature.kernel import Kernel
+from pmx.feature.kernel import Kernel, shares_of
 from pmx.feature.view import View
 
 VALUES = 2**15  # of a block: the quickest size measured (a quarter of a MB); results do not depend on it
@@ -61,7 +61,7 @@ def _graph(kernels: tuple[Kernel, ...], channels: tuple[str, ...], rates: tuple[
     z = argument(Tensor(np.float64, ("row", rows, len(channels))))
     readings = argument(Tensor(np.float32, ("row", rows, len(read))))
     given = {"z": z} | ({"readings": readings} if read else {})
-    view = View(z, rows, 1, op.const([1]), np.array(rates), channels, readings, read)
+    view = View(z, rows, 1, op.const([1]), np.array(rates), channels, readings, read, shares=shares_of(kernels))
     features = [k.nodes(view, [])[0] for k in kernels]
     model = build(given, {"features": op.cast(op.concat(features, axis=1), to=np.float32)})
     return model.SerializeToString(deterministic=True)

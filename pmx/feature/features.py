@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections import defaultdict
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +12,7 @@ from spox import Var
 
 from pmx.contract import Contract, UsageError
 from pmx.feature.block import Blocks
-from pmx.feature.kernel import REGIME, Kernel, column_of
+from pmx.feature.kernel import REGIME, Kernel, column_of, shares_of
 from pmx.feature.quality import Quality
 from pmx.feature.regime import RegimeScore
 from pmx.feature.rolling import stretches
@@ -212,9 +211,7 @@ class FeatureSet:
 
     def _roll(self, part: pl.DataFrame, whole: np.ndarray, of: dict[str, slice]) -> None:
         """Fills the columns of the kernels that roll."""
-        rows, shares = max(k.rows for k in self._rolled), defaultdict[int, set[float]](set)
-        for kernel in self._rolled:
-            shares[kernel.rows].update(kernel.shares)
+        rows, shares = max(k.rows for k in self._rolled), shares_of(self._rolled)
         for ticks, stretch in stretches(self._matrix(part), rows, shares):
             for kernel in self._rolled:
                 whole[ticks, of[kernel.label]] = kernel.rolled(stretch)
@@ -246,7 +243,8 @@ class FeatureSet:
         own = cut(memory, self._carried + self._watched, self.slots, 1)
         regime = self.normalise_.regime_nodes(window, self.contract_) if any(k.reads_regime for k in self.kernels) else None
         z, present, watched, state = self._scores(window, fresh, memory, hop, own)
-        view = View(z, self.rows, hop, fresh, self.rates, self.channels_, window, self.contract_.names, regime)
+        shares = shares_of(self.kernels)
+        view = View(z, self.rows, hop, fresh, self.rates, self.channels_, window, self.contract_.names, regime, shares)
         features, carried, at = [], [], 0
         for kernel in self.kernels:
             parts = []

@@ -88,6 +88,12 @@ def _angles(n: int) -> np.ndarray:
     return 2 * np.pi * (np.outer(np.arange(n), np.arange(n)) % n) / n
 
 
+def real_matrix(n: int) -> np.ndarray:
+    """The transform of a real series as a matrix [time, 2 bin]: real parts at the frequencies 0 to N // 2, then imaginary ones."""
+    angle = _angles(n)[:, : n // 2 + 1]
+    return np.concatenate([np.cos(angle), -np.sin(angle)], axis=1)
+
+
 def _stacked(angle: np.ndarray) -> np.ndarray:
     """The transform as one real matrix, for real parts above imaginary ones."""
     cosine, sine = np.cos(angle), np.sin(angle)

@@ -8,6 +8,7 @@ of level and slope; `pmx.feature.statistic` has what else a window tells, `pmx.f
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 
 import numpy as np
 import polars as pl
@@ -39,7 +40,7 @@ class Kernel(ABC):
         reads_regime: True where it reads the operating regime of a tick.
         readings: channels of the contract that it reads as they were before normalisation.
         rolls: True where `rolled` gives the same numbers over a history.
-        shares: of its window, sorted, that `rolled` asks for.
+        shares: of its window, sorted, that `rolled` and `nodes` ask for.
     """
 
     reads_age = False
@@ -85,6 +86,14 @@ class Kernel(ABC):
         expressions. A kernel with neither is computed offline by its nodes too, in blocks of windows, if it has no memory.
         """
         raise NotImplementedError(f"{self.label} says that it rolls -> write its `rolled`")
+
+
+def shares_of(kernels: Iterable[Kernel]) -> dict[int, set[float]]:
+    """What kernels will ask of sorted windows, by the rows of the window."""
+    found: dict[int, set[float]] = {}
+    for kernel in kernels:
+        found.setdefault(kernel.rows, set()).update(kernel.shares)
+    return found
 
 
 def at_least(least: int, name: str, value: int) -> int:

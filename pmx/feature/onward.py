@@ -16,7 +16,7 @@ from pmx.contract import UsageError
 from pmx.edge.step import session
 from pmx.feature.features import FeatureSet
 from pmx.feature.graph import step_graph
-from pmx.feature.kernel import Age, Drift, Ewma, Kernel
+from pmx.feature.kernel import Age, Drift, Ewma, Kernel, shares_of
 from pmx.feature.quality import REACH
 from pmx.feature.view import View
 
@@ -182,7 +182,7 @@ def _window_graph(part: FeatureSet, read: list[str]) -> bytes:
     """Features float32 [row, feature] of windows of scores float64 [row, time, channel] and of readings float32 [row, time, reading]."""
     z = argument(Tensor(np.float64, ("row", part.rows, len(part.channels_))))
     readings = argument(Tensor(np.float32, ("row", part.rows, len(read)))) if read else None
-    view = View(z, part.rows, 1, op.const([1]), part.rates, part.channels_, readings, read)
+    view = View(z, part.rows, 1, op.const([1]), part.rates, part.channels_, readings, read, shares=shares_of(part.kernels))
     features = op.concat([k.nodes(view, [])[0] for k in part.kernels], axis=1)
     given = {"z": z} | ({"readings": readings} if readings is not None else {})
     return build(given, {"features": op.cast(features, to=np.float32)}).SerializeToString(deterministic=True)

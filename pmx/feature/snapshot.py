@@ -15,7 +15,7 @@ from spox import Tensor, argument, build
 from pmx.contract import Channel, UsageError
 from pmx.edge.step import session
 from pmx.edge.wave import run
-from pmx.feature.kernel import Kernel
+from pmx.feature.kernel import Kernel, shares_of
 from pmx.feature.spectral import EnvelopeOrders
 from pmx.feature.view import View
 
@@ -103,7 +103,8 @@ class Snapshot:
         names = [str(i) for i in range(channels)]
         readings = op.unsqueeze(tags, op.const([1]))  # one of each holds for the whole snapshot
         rates = np.full(channels, self.rate)
-        view = View(op.cast(waves, to=np.float64), self.samples, 1, op.const([1]), rates, names, readings, self.tags)
+        z, shares = op.cast(waves, to=np.float64), shares_of(self.kernels)
+        view = View(z, self.samples, 1, op.const([1]), rates, names, readings, self.tags, shares=shares)
         ticks = op.concat([kernel.nodes(view, [])[0] for kernel in self.kernels], axis=1)
         model = build({"waves": waves} | ({"tags": tags} if self.tags else {}), {"ticks": op.cast(ticks, to=np.float32)})
         model.producer_name, model.producer_version = "pmx", ""

@@ -19,10 +19,11 @@ import spox.opset.ai.onnx.v20 as op
 from spox import Var
 
 from pmx.contract import UsageError
-from pmx.feature.fourier import Fourier
+from pmx.feature.fourier import Fourier, real_matrix
 from pmx.feature.kernel import Kernel
 from pmx.feature.view import View, Window, const, cut, total
 
+WHOLE = 128  # values of a window up to which one product with a matrix of 135 kB is quicker than a split transform and its taper
 LOBE = 2.0  # bins on each side of a frequency that hold what the Hann window spreads of it
 FAULTS = ("bpfo", "bpfi", "bsf", "ftf")
 
@@ -56,15 +57,20 @@ class Spectrum:
     def energy(self) -> Var:
         """Energy of each bin, in squared units of the series."""
         bins, n = self.samples // 2 + 1, self.samples
-        around = op.const(np.r_[1, np.arange(bins), n - bins])  # the bins beyond the ends are conjugates of those inside
+        scale = self._sides / (0.375 * n**2)  # Σw² = 3N/8
+        if n <= WHOLE:
+            parts = op.matmul(self._x, const(_hann(n)[:, None] * real_matrix(n) * np.sqrt(np.tile(scale, 2))))
+            square = op.mul(parts, parts)
+            return op.add(cut(square, 0, bins, 2), cut(square, bins, 2 * bins, 2))
         squares = []
         for part, mirrored in zip(self._bins, (1.0, -1.0), strict=True):
-            wide = op.mul(op.gather(part, around, axis=2), const(np.r_[mirrored, np.ones(bins), mirrored]))
-            beside = op.add(cut(wide, 0, bins, 2), cut(wide, 2, bins + 2, 2))
+            # the bins beyond the ends are conjugates of those inside
+            ends = [op.mul(cut(part, at, at + 1, 2), const(mirrored)) for at in (1, n - bins)]
+            beside = op.add(op.concat([ends[0], cut(part, 0, bins - 1, 2)], axis=2), op.concat([cut(part, 1, bins, 2), ends[1]], axis=2))
             # weighting by the Hann window is a sum over a bin and its neighbours: the kernels share one transform
             tapered = op.sub(op.mul(part, const(0.5)), op.mul(beside, const(0.25)))
             squares.append(op.mul(tapered, tapered))
-        return op.mul(op.add(*squares), const(self._sides / (0.375 * n**2)))  # Σw² = 3N/8
+        return op.mul(op.add(*squares), const(scale))
 
     def sums(self, masks: list[np.ndarray]) -> Var:
         """Sums of energies times each of the masks [channel, bin], float64 [asset, channel, mask]."""
@@ -348,6 +354,11 @@ class EnvelopeOrders(Spectral):
             return const([[[self.speed]]])
         newest = op.gather(view.reading(self.speed), op.const([-1]), axis=1)
         return op.unsqueeze(newest, op.const([1]))
+
+
+def _hann(n: int) -> np.ndarray:
+    """The periodic Hann window, float64 [time]."""
+    return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n) / n)
 
 
 def _inside(spectrum: Spectrum, low: np.ndarray, high: np.ndarray) -> np.ndarray:

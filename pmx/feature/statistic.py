@@ -58,15 +58,6 @@ def _or_zero(least: int, window: Window, value: Var) -> Var:
     return _below(least, window, op.where(window.same, const(0.0), value))
 
 
-def _quantile(window: Window, share: float) -> Var:
-    newest = op.sub(window.count, const(1.0))
-    place = op.max([op.mul(newest, const(share)), const(0.0)])
-    below = op.floor(place)
-    low, high = op.cast(below, to=np.int64), op.cast(op.max([op.min([op.add(below, const(1.0)), newest]), const(0.0)]), to=np.int64)
-    a, b = (window.at_place(at) for at in (low, high))
-    return _below(1, window, op.add(a, op.mul(op.sub(place, below), op.sub(b, a))))
-
-
 class Minimum(Statistic):
     """Smallest value of the last `window` ticks. NaN where n = 0.
 
@@ -156,7 +147,7 @@ class Median(Statistic):
     shares = (0.5,)
 
     def of(self, window: Window) -> Var:
-        return _quantile(window, 0.5)
+        return window.quantile(0.5)
 
     def polars(self, z: list[pl.Expr]) -> list[pl.Expr] | None:
         return quantiles(z, self.window, 0.5)
@@ -191,7 +182,7 @@ class Quantile(Statistic):
         return f"{self.word}{self.window}at{self.share:g}"
 
     def of(self, window: Window) -> Var:
-        return _quantile(window, self.share)
+        return window.quantile(self.share)
 
     def polars(self, z: list[pl.Expr]) -> list[pl.Expr] | None:
         return quantiles(z, self.window, self.share)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -65,16 +65,17 @@ class Window:
         rows: ticks in the window.
         x: values with 0 where missing.
         seen: 1.0 where a value is present, else 0.0.
+        there: bool, the same.
+
+    Args:
+        shares: that `quantile` will be asked for; they are found at once.
     """
 
-    def __init__(self, x: Var, seen: Var, rows: int) -> None:
+    def __init__(self, x: Var, seen: Var, rows: int, there: Var | None = None, shares: Sequence[float] = ()) -> None:
         self.x, self.seen, self.rows = x, seen, rows
+        self.there = op.greater(seen, const(0.0)) if there is None else there
+        self._shares, self._quantiles = tuple(shares), dict[tuple[float, ...], Var]()
         self._ones, self._time = np.ones((rows, 1)), np.arange(rows, dtype=np.float64)[:, None]
-
-    @cached_property
-    def there(self) -> Var:
-        """bool [asset, channel, time]: a value is present."""
-        return op.greater(self.seen, const(0.0))
 
     @cached_property
     def count(self) -> Var:
@@ -138,10 +139,25 @@ class Window:
         rows = op.where(self.there, op.cast(self.x, to=np.float32), op.const(np.float32(np.inf)))
         return ordered(op.transpose(rows, perm=[2, 0, 1]), self.rows)
 
-    def at_place(self, place: Var) -> Var:
-        """The value at a place int64 [asset, channel, 1] among the sorted ones, 0 = the smallest; ∞ where there are fewer."""
-        found = op.gather_elements(self._ordered, op.transpose(place, perm=[2, 0, 1]), axis=0)
-        return op.cast(op.transpose(found, perm=[1, 2, 0]), to=np.float64)
+    def quantile(self, share: float) -> Var:
+        """The value at a share of the places from the smallest to the largest, in proportion between two of them."""
+        shares = self._shares if share in self._shares else (share,)
+        if shares not in self._quantiles:
+            self._quantiles[shares] = self._all_quantiles(shares)
+        at = shares.index(share)
+        return op.transpose(cut(self._quantiles[shares], at, at + 1, 0), perm=[1, 2, 0])
+
+    def _all_quantiles(self, shares: Sequence[float]) -> Var:
+        """float64 [share, asset, channel]."""
+        newest = op.transpose(op.sub(self.count, const(1.0)), perm=[2, 0, 1])
+        place = op.max([op.mul(newest, const(np.reshape(shares, (-1, 1, 1)))), const(0.0)])
+        below = op.floor(place)
+        above = op.max([op.min([op.add(below, const(1.0)), newest]), const(0.0)])
+        places = op.cast(op.concat([below, above], axis=0), to=np.int64)
+        found = op.cast(op.gather_elements(self._ordered, places, axis=0), to=np.float64)
+        low, high = (cut(found, i * len(shares), (i + 1) * len(shares), 0) for i in (0, 1))
+        value = op.add(low, op.mul(op.sub(place, below), op.sub(high, low)))
+        return op.where(op.less(newest, const(0.0)), const(np.nan), value)
 
     @cached_property
     def pairs(self) -> Var:
@@ -190,6 +206,7 @@ class View:
     Args:
         readings: the same rows as they were before normalisation, [asset, time, reading].
         read: names on the reading axis.
+        shares: of sorted windows, by their rows, that kernels will ask for.
     """
 
     def __init__(
@@ -203,15 +220,17 @@ class View:
         readings: Var | None = None,
         read: Sequence[str] = (),
         regime: Var | None = None,
+        shares: Mapping[int, Collection[float]] | None = None,
     ) -> None:
-        present = op.not_(op.isnan(z))
-        self.x = op.where(present, z, const(0.0))
-        self.seen = op.cast(present, to=np.float64)
+        self._present = op.not_(op.isnan(z))
+        self.x = op.where(self._present, z, const(0.0))
+        self.seen = op.cast(self._present, to=np.float64)
         self.fresh, self.channels, self.regime = fresh, list(channels), regime
         self.rates = np.ones(len(self.channels)) if rates is None else np.asarray(rates, np.float64)
         self._rows, self._hop, self._readings, self._read = rows, hop, readings, list(read)
         self._means: dict[tuple[int, int], Var] = {}
         self._windows: dict[int, Window] = {}
+        self._shares = shares or {}
 
     def back(self, value: Var, newest: int, oldest: int) -> Var:
         """Rows of `value` counted back from the window's end: `newest` included, `oldest` not."""
@@ -230,8 +249,9 @@ class View:
     def window(self, rows: int) -> Window:
         """The newest `rows` rows, time last; the same object each time, so that kernels share what it has computed."""
         if rows not in self._windows:
-            x, seen = (op.transpose(self.back(v, 0, rows), perm=[0, 2, 1]) for v in (self.x, self.seen))
-            self._windows[rows] = Window(x, seen, rows)
+            x, there = (op.transpose(self.back(v, 0, rows), perm=[0, 2, 1]) for v in (self.x, self._present))
+            seen = op.cast(there, to=np.float64)
+            self._windows[rows] = Window(x, seen, rows, there, sorted(self._shares.get(rows, ())))
         return self._windows[rows]
 
     def reading(self, name: str) -> Var:
