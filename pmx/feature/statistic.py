@@ -317,7 +317,7 @@ class ZeroCrossings(Statistic):
 
     def of(self, window: Window) -> Var:
         above = op.greater_or_equal(window.x, const(0.0))
-        change = op.mul(op.cast(op.xor(window.after(above), window.before(above)), to=np.float64), window.pairs)
+        change = op.cast(op.and_(op.xor(window.after(above), window.before(above)), window.paired), to=np.float64)
         return op.div(total(change, np.ones((self.window - 1, 1))), window.pair_count)
 
     def unit(self, channel: str) -> str:

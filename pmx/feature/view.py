@@ -58,7 +58,7 @@ def total(value: Var, weight: np.ndarray) -> Var:
 class Window:
     """The newest `rows` ticks with time last, float64 [asset, channel, time], and what several kernels read of them, computed once.
 
-    Values are float32 numbers, as a normalisation gives them, and are sorted as such. Sums and moments are [asset, channel, 1]. All are
+    Values are float32 numbers, as a normalisation gives them, and are compared as such. Sums and moments are [asset, channel, 1]. All are
     NaN where no value is present, unless said otherwise.
 
     Attributes:
@@ -113,12 +113,13 @@ class Window:
     @cached_property
     def most(self) -> Var:
         """The largest value; −∞ where none is present."""
-        return op.reduce_max(op.where(self.there, self.x, const(-np.inf)), whole([LAST]), keepdims=1)
+        filled = op.where(self.there, self._single, op.const(np.float32(-np.inf)))
+        return op.cast(op.reduce_max(filled, whole([LAST]), keepdims=1), to=np.float64)
 
     @cached_property
     def least(self) -> Var:
         """The smallest value; ∞ where none is present."""
-        return op.reduce_min(op.where(self.there, self.x, const(np.inf)), whole([LAST]), keepdims=1)
+        return op.cast(op.reduce_min(self._filled, whole([LAST]), keepdims=1), to=np.float64)
 
     @cached_property
     def same(self) -> Var:
@@ -136,8 +137,16 @@ class Window:
     @cached_property
     def _ordered(self) -> Var:
         """Values in ascending order, float32 [time, asset, channel], ∞ behind them for each missing one."""
-        rows = op.where(self.there, op.cast(self.x, to=np.float32), op.const(np.float32(np.inf)))
-        return ordered(op.transpose(rows, perm=[2, 0, 1]), self.rows)
+        return ordered(op.transpose(self._filled, perm=[2, 0, 1]), self.rows)
+
+    @cached_property
+    def _single(self) -> Var:
+        return op.cast(self.x, to=np.float32)
+
+    @cached_property
+    def _filled(self) -> Var:
+        """Values as float32, ∞ where missing."""
+        return op.where(self.there, self._single, op.const(np.float32(np.inf)))
 
     def quantile(self, share: float) -> Var:
         """The value at a share of the places from the smallest to the largest, in proportion between two of them."""
@@ -160,9 +169,14 @@ class Window:
         return op.where(op.less(newest, const(0.0)), const(np.nan), value)
 
     @cached_property
+    def paired(self) -> Var:
+        """bool [asset, channel, time − 1]: two neighbouring ticks both have a value."""
+        return op.and_(self.after(self.there), self.before(self.there))
+
+    @cached_property
     def pairs(self) -> Var:
-        """1.0 where two neighbouring ticks both have a value, else 0.0, [asset, channel, time − 1]."""
-        return op.cast(op.and_(self.after(self.there), self.before(self.there)), to=np.float64)
+        """1.0 where they have, else 0.0."""
+        return op.cast(self.paired, to=np.float64)
 
     @cached_property
     def pair_count(self) -> Var:
