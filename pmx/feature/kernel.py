@@ -199,7 +199,7 @@ class Deviation(Kernel):
         window = view.window(self.window)
         variance = op.div(window.squares, op.sub(window.count, const(1.0)))
         deviation = op.where(window.same, const(0.0), op.sqrt(variance))
-        return op.squeeze(op.where(op.less(window.count, const(2.0)), const(np.nan), deviation), whole([LAST])), []
+        return op.squeeze(window.given(2, deviation), whole([LAST])), []
 
     def rolled(self, stretch: Stretch) -> np.ndarray:
         count = stretch.count(self.window)

@@ -72,6 +72,11 @@ class Spectrum:
             squares.append(op.mul(tapered, tapered))
         return op.mul(op.add(*squares), const(scale))
 
+    @cached_property
+    def whole(self) -> Var:
+        """Sums of energies times frequencies, and of energies, float64 [asset, channel, 2]."""
+        return self.sums([self.frequency, np.ones_like(self.frequency)])
+
     def sums(self, masks: list[np.ndarray]) -> Var:
         """Sums of energies times each of the masks [channel, bin], float64 [asset, channel, mask]."""
         if len(set(self.rates.tolist())) == 1:
@@ -139,8 +144,7 @@ class Spectral(Kernel):
 
     def _whole(self, view: View, value: Var) -> Var:
         """[asset, channel, feature] as [asset, feature * channel], feature by feature; NaN where the window is not complete."""
-        whole = op.equal(view.window(self.window).count, const(self.window))
-        flat = op.transpose(op.where(whole, value, const(np.nan)), perm=[0, 2, 1])
+        flat = op.transpose(view.window(self.window).given(self.window, value), perm=[0, 2, 1])
         return op.reshape(flat, op.const([0, -1]))
 
 
@@ -216,8 +220,7 @@ class Centroid(Spectral):
     def nodes(self, view: View, memory: list[Var]) -> tuple[Var, list[Var]]:
         spectrum = spectrum_of(view, self.window)
         # 0 / 0 of a constant window is the NaN that the rule wants
-        both = spectrum.sums([spectrum.frequency, np.ones_like(spectrum.frequency)])
-        return self._whole(view, op.div(cut(both, 0, 1, 2), cut(both, 1, 2, 2))), []
+        return self._whole(view, op.div(cut(spectrum.whole, 0, 1, 2), cut(spectrum.whole, 1, 2, 2))), []
 
 
 class DominantFrequency(Spectral):
@@ -239,7 +242,7 @@ class DominantFrequency(Spectral):
         spectrum = spectrum_of(view, self.window)
         at = op.cast(op.arg_max(spectrum.energy, axis=2, keepdims=1), to=np.float64)
         found = op.mul(at, const(spectrum.frequency[:, 1:2]))
-        there = op.greater(spectrum.sums([np.ones_like(spectrum.frequency)]), const(0.0))
+        there = op.greater(cut(spectrum.whole, 1, 2, 2), const(0.0))
         return self._whole(view, op.where(there, found, const(np.nan))), []
 
 

@@ -48,14 +48,9 @@ class Statistic(Kernel):
         return op.squeeze(self.of(view.window(self.window)), whole([LAST])), []
 
 
-def _below(least: int, window: Window, value: Var) -> Var:
-    """NaN where fewer than `least` values are present, `value` elsewhere."""
-    return op.where(op.less(window.count, const(least)), const(np.nan), value)
-
-
 def _or_zero(least: int, window: Window, value: Var) -> Var:
     """NaN where fewer than `least` values are present, exactly 0 where all of them are equal, `value` elsewhere."""
-    return _below(least, window, op.where(window.same, const(0.0), value))
+    return window.given(least, op.where(window.same, const(0.0), value))
 
 
 class Minimum(Statistic):
@@ -70,7 +65,7 @@ class Minimum(Statistic):
     rolls = True
 
     def of(self, window: Window) -> Var:
-        return _below(1, window, window.least)
+        return window.given(1, window.least)
 
     def rolled(self, stretch: Stretch) -> np.ndarray:
         least = stretch.least(self.window)
@@ -89,7 +84,7 @@ class Maximum(Statistic):
     rolls = True
 
     def of(self, window: Window) -> Var:
-        return _below(1, window, window.most)
+        return window.given(1, window.most)
 
     def rolled(self, stretch: Stretch) -> np.ndarray:
         most = stretch.most(self.window)
@@ -108,7 +103,7 @@ class PeakToPeak(Statistic):
     rolls = True
 
     def of(self, window: Window) -> Var:
-        return _below(1, window, op.sub(window.most, window.least))
+        return window.given(1, op.sub(window.most, window.least))
 
     def rolled(self, stretch: Stretch) -> np.ndarray:
         least, most = stretch.least(self.window), stretch.most(self.window)
@@ -128,7 +123,7 @@ class Last(Statistic):
     def of(self, window: Window) -> Var:
         numbered = op.mul(window.seen, const(np.arange(1.0, self.window + 1)))
         newest = op.max([op.sub(op.reduce_max(numbered, whole([LAST]), keepdims=1), const(1.0)), const(0.0)])
-        return _below(1, window, op.gather_elements(window.x, op.cast(newest, to=np.int64), axis=LAST))
+        return window.given(1, op.gather_elements(window.x, op.cast(newest, to=np.int64), axis=LAST))
 
     def polars(self, z: list[pl.Expr]) -> list[pl.Expr] | None:
         return [e.forward_fill(limit=self.window - 1) if self.window > 1 else e for e in z]
@@ -387,5 +382,5 @@ class Correlation(Kernel):
         product = total(op.mul(a.distance, b.distance), np.ones((self.window, 1)))
         r = op.div(product, op.mul(op.sqrt(a.squares), op.sqrt(b.squares)))
         inside = op.max([op.min([r, const(1.0)]), const(-1.0)])
-        value = _below(2, a, op.where(op.or_(a.same, b.same), const(0.0), inside))
+        value = a.given(2, op.where(op.or_(a.same, b.same), const(0.0), inside))
         return op.squeeze(value, whole([LAST])), []

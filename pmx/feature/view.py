@@ -75,6 +75,7 @@ class Window:
         self.x, self.seen, self.rows = x, seen, rows
         self.there = op.greater(seen, const(0.0)) if there is None else there
         self._shares, self._quantiles = tuple(shares), dict[tuple[float, ...], Var]()
+        self._lacking: dict[int, Var] = {}
         self._ones, self._time = np.ones((rows, 1)), np.arange(rows, dtype=np.float64)[:, None]
 
     @cached_property
@@ -148,6 +149,12 @@ class Window:
         """Values as float32, ∞ where missing."""
         return op.where(self.there, self._single, op.const(np.float32(np.inf)))
 
+    def given(self, least: int, value: Var) -> Var:
+        """`value` [asset, channel, number], NaN where fewer than `least` values are present. A sum is half the work of a choice."""
+        if least not in self._lacking:
+            self._lacking[least] = op.where(op.less(self.count, const(least)), const(np.nan), const(0.0))
+        return op.add(value, self._lacking[least])
+
     def quantile(self, share: float) -> Var:
         """The value at a share of the places from the smallest to the largest, in proportion between two of them."""
         shares = self._shares if share in self._shares else (share,)
@@ -165,8 +172,7 @@ class Window:
         places = op.cast(op.concat([below, above], axis=0), to=np.int64)
         found = op.cast(op.gather_elements(self._ordered, places, axis=0), to=np.float64)
         low, high = (cut(found, i * len(shares), (i + 1) * len(shares), 0) for i in (0, 1))
-        value = op.add(low, op.mul(op.sub(place, below), op.sub(high, low)))
-        return op.where(op.less(newest, const(0.0)), const(np.nan), value)
+        return op.add(low, op.mul(op.sub(place, below), op.sub(high, low)))  # ∞ - ∞ is NaN where no value is present
 
     @cached_property
     def paired(self) -> Var:
