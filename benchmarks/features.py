@@ -4,7 +4,10 @@ The same 7 statistics of 14 channels, window 30, hop 1, in thousand windows per 
 in one process, in alternation, and must agree before any clock starts. A peer that is not installed is left out by name
 (`pip install -e '.[bench]'` brings them).
 
-The floor: the graph with every kernel of a window of 128 ticks, over bare float64 sorts and Fourier transforms of the same windows in numpy.
+`polars` is the path of training (Polars and numpy), `graph` the nodes of the step graph in blocks of windows.
+
+The floor: the graph with every kernel of a window of 128 ticks, over bare float64 sorts and Fourier transforms of the same windows in numpy,
+one of each for all kernels that read it. Moments, differences and correlations have no part in it, and numpy sorts with AVX-512 where it can.
 """
 
 from __future__ import annotations
