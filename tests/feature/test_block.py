@@ -15,6 +15,7 @@ from pmx.feature.kernel import Ewma, Kernel, Lags, TrailingMean
 from pmx.feature.memory import RegimeTime, Usage
 from pmx.feature.order import NETWORK_ROWS
 from pmx.feature.regime import RegimeScore
+from pmx.feature.spectral import BandEnergy, Centroid
 from pmx.feature.statistic import Correlation, Crest, Kurtosis, Median, Quantile, Rms, Skew, Trend
 
 from .fleet import NOTHING, PLAIN, SMALL, Graph, Plain, frame, plain, same, says_nothing, walk
@@ -62,7 +63,7 @@ def test_the_paths_agree_for_every_kernel_that_has_both():
 @pytest.mark.parametrize("channels", [1, 3, 14])
 def test_neither_the_number_of_channels_nor_of_assets_changes_a_sum(channels):
     """Near-constant windows at an offset would show another order of addition in their moments."""
-    kernels = [Rms(40), Skew(40), Kurtosis(40), Trend(40), Crest(40)]
+    kernels = [Rms(40), Skew(40), Kurtosis(40), Trend(40), Crest(40), BandEnergy(40, [[0.5, 1]]), Centroid(40)]
     rng = np.random.default_rng(2)
     z = (15 + 0.01 * rng.normal(size=(70, 14))).astype(np.float32).astype(np.float64)
     names = [f"c{i}" for i in range(14)]
