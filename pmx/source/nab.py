@@ -22,6 +22,8 @@ from pmx.source.lines import cells_of, check_names, natural, table_of
 
 HOME = "https://raw.githubusercontent.com/numenta/NAB/master"
 WINDOWS = "labels/combined_windows.json"
+SECOND, MINUTE = 1_000_000, 60_000_000  # microseconds
+TICKS = (1 / 60, 1440.0)  # minutes, the shortest and the longest
 SHA256 = {
     "data/realKnownCause/ec2_request_latency_system_failure.csv": "98378580aa80157e057c61d59d81daddccc6c65a2c0c800e3f01f603b8215c3f",
     "data/realKnownCause/machine_temperature_system_failure.csv": "92bf5b87fc7f9bba8ca0b7ec63ccaac8cb4a1371a258e8c29a10ae9c018d82a4",
@@ -40,7 +42,8 @@ class Nab(Source):
     Args:
         root: the folder that holds `data` and `labels`.
         subset: files such as `realKnownCause/machine_temperature_system_failure`, one or a list.
-        tick: minutes between readings; 5 in most files, 30 in `nyc_taxi`.
+        tick: minutes between readings; None = what the files keep, the median over their rows: 5 in most of them, 30 in `nyc_taxi`, 60
+            in `ambient_temperature_system_failure`; where files differ, the longest.
         home: where `fetch` downloads from.
 
     Example:
@@ -54,12 +57,13 @@ class Nab(Source):
         self,
         root: str,
         subset: str | list[str] = "realKnownCause/machine_temperature_system_failure",
-        tick: float = 5.0,
+        tick: float | None = None,
         home: str = HOME,
     ) -> None:
         self.root, self.subset, self.home = root, [subset] if isinstance(subset, str) else list(subset), home
-        within(1 / 60, 1440.0, {"source.tick": tick})
-        self.contract = Contract((Channel("value", "-"),), life_unit="min", clock="calendar", tick=tick)
+        self.tick = tick
+        if tick is not None:
+            within(*TICKS, {"source.tick": tick})
         check_names(self.subset, "file", "folder/name, such as realTraffic/speed_6005")
 
     def load(self) -> History:
@@ -69,19 +73,22 @@ class Nab(Source):
         for name in self.subset:
             file = self._file(name)
             digest.update(file.read_bytes())
-            tables.append(_read(file, name, self.contract))
+            tables.append(_read(file, name))
             episodes += [(name, begin, end, "anomaly") for begin, end in _of(windows, name, self._path(WINDOWS))]
         digest.update(self._path(WINDOWS).read_bytes())
+        tick, notes = _step(tables) if self.tick is None else (self.tick, ())
+        contract = _contract(tick)
         return History(
             title("nab", self.subset),
-            self.contract,
+            contract,
             pl.concat(tables, how="diagonal").lazy(),  # a surplus cell gives its file one column more
-            no_events(self.contract),
+            no_events(contract),
             test_assets=None,
             digest=digest.hexdigest(),
             noun="series",
-            episodes=episode_table(self.contract, episodes),
+            episodes=episode_table(contract, episodes),
             groups={name: name.partition("/")[0] for name in self.subset},
+            notes=notes,
         )
 
     def published(self) -> dict[str, bool]:
@@ -96,7 +103,7 @@ class Nab(Source):
         """A small archive in the raw format, for tests: a daily swing that breaks down in one window; one stretch arrives twice."""
         rng, windows = np.random.default_rng(seed), {}
         for name in self.subset:
-            times = np.datetime64("2014-01-01T00:00:00") + np.arange(rows) * np.timedelta64(self.contract.tick_us, "us")
+            times = np.datetime64("2014-01-01T00:00:00") + np.arange(rows) * np.timedelta64(_contract(self.tick or 5.0).tick_us, "us")
             values = 80 + 5 * np.sin(np.arange(rows) / 288 * 2 * np.pi) + rng.normal(size=rows)
             begin, end = int(rows * 0.7), int(rows * 0.8)
             values[begin:end] -= 25
@@ -154,12 +161,29 @@ def _of(windows: dict[str, list[list[str]]], name: str, file: Path) -> list[tupl
     return times
 
 
-def _read(file: Path, asset: str, contract: Contract) -> pl.DataFrame:
+def _contract(tick: float) -> Contract:
+    return Contract((Channel("value", "-"),), life_unit="min", clock="calendar", tick=tick)
+
+
+def _step(tables: list[pl.DataFrame]) -> tuple[float, tuple[str, ...]]:
+    """Minutes from one reading to the next, the median over a file's rows and the longest over files; and a note where they differ."""
+    steps = {}
+    for table in tables:
+        gaps = table.select(microseconds(pl.col("time")).diff().alias("gap")).filter(pl.col("gap") > 0)["gap"].to_numpy()
+        if len(gaps):  # a file without two times in order is left to the contract
+            steps[table["asset"][0]] = float(np.median(gaps)) // SECOND * SECOND / MINUTE
+    longest = min(max([TICKS[0], *steps.values()]) if steps else 5.0, TICKS[1])
+    told = ", ".join(f"{name} every {step:g}" for name, step in steps.items())
+    what = f"readings come at different steps ({told} minutes); a tick of {longest:g} keeps the last reading in it"
+    return longest, (f"{what}: load the files apart, or set source.tick",) if len(set(steps.values())) > 1 else ()
+
+
+def _read(file: Path, asset: str) -> pl.DataFrame:
     """The raw rows of one file."""
     lines = cells_of(file, ",")
     header = ["time" if c == "timestamp" else c for c in (lines[0][1] if lines else [])]
     twice = sorted({n for n in header if header.count(n) > 1})
     if twice:
         raise DataError(f"{file}, first line: column {twice[0]!r} appears twice -> keep one")
-    contract.require(["asset", *header], str(file))
+    _contract(TICKS[0]).require(["asset", *header], str(file))
     return table_of(file, asset, lines[1:], header)

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -53,6 +53,27 @@ def test_series_never_seen_work(archive: Path):
     assert history.groups == {"own/fan_2": "own", "own/pump": "own"} and history.events.height == 0 and history.test_assets is None
     rows = admitted.readings.join(history.episodes, on="asset").filter(pl.col("time").is_between("begin", "end"))
     assert rows.group_by("asset").len()["len"].to_list() == [10, 10] and rows["value"].max() < 70
+
+
+def test_a_tick_is_what_the_readings_keep(archive: Path):
+    """An hourly series on ticks of five minutes has eleven empty ones between two readings, and no alarm of k of n verdicts ever."""
+    Nab(str(archive), "own/hourly", tick=60.0).write_miniature(archive, rows=50)
+    windows = json.loads((archive / WINDOWS).read_text())
+    Nab(str(archive), ["own/pump", "own/fan_2"]).write_miniature(archive, rows=100)
+    (archive / WINDOWS).write_text(json.dumps(windows | json.loads((archive / WINDOWS).read_text())))
+    history = Nab(str(archive), "own/hourly").load()
+    assert history.contract.tick == 60.0 and history.notes == ()
+    assert to_ticks(admit(history.rows, history.contract, "quarantine").readings, history.contract).height == 50
+    assert Nab(str(archive), ["own/pump", "own/fan_2"]).load().contract.tick == 5.0
+    both = Nab(str(archive), ["own/pump", "own/hourly"]).load()
+    assert both.contract.tick == 60.0 and "own/pump every 5, own/hourly every 60 minutes" in both.notes[0]
+
+
+@pytest.mark.parametrize("minutes, tick", [([5, 10, 10, 75, 20], 10.0), ([5, 5, 5, -15, 5, 0, 5], 5.0), ([], 5.0), ([0, 0], 5.0)])
+def test_gaps_repeats_and_steps_back_do_not_move_the_tick(archive: Path, minutes: list[int], tick: float):
+    times = [datetime(2015, 9, 8, 11, 39) + timedelta(minutes=sum(minutes[:i])) for i in range(len(minutes) + 1)]
+    (archive / "data/own/pump.csv").write_text("timestamp,value\n" + "".join(f"{t},7\n" for t in times))
+    assert Nab(str(archive), "own/pump").load().contract.tick == tick
 
 
 def test_a_longer_tick_is_given_by_hand(archive: Path):
