@@ -31,6 +31,7 @@ COLUMNS = (
     "Current_measured", "Temperature_measured", "Current_load", "Voltage_load", "Time",
 )  # fmt: skip
 KNEE = 3.5  # V, passed by every cell of this kind well before its discharge ends
+CUT_SHORT = 0.5  # share of the end of life: a discharge that gave less was broken off, since a cell that fades passes the end first
 LOADED = 0.5  # share of a discharge's largest current, above which its load is on
 # channel -> the column whose cells it is made of; of a cell that is no number the text stands in the channel, and is refused there
 DISCHARGE = {
@@ -54,7 +55,9 @@ class NasaBattery(Source):
     and its mean, seconds from then until the cell is down to 3.5 V, temperatures. The capacity is no channel unless asked for: it
     *is* what the end of life is read from, and only a discharge to the cut-off voltage tells it. Note that `time_to_3v5` is most
     of a capacity in seconds wherever the current is held; it needs no full discharge. Discharges after the end of life are left out; a
-    cell that never came there is censored. Capacity recovers after a rest, so that a cell may rise above its limit once more.
+    cell that never came there is censored. Capacity recovers after a rest, so that a cell may rise above its limit once more. A
+    discharge that gave less than half of the end of life was broken off and ends nothing. A cell that was below the end of life from its
+    first discharge on, as some in the cold are, has no life to look at and is left out, which a note says.
 
     Args:
         root: the folder that holds the files.
@@ -85,19 +88,30 @@ class NasaBattery(Source):
 
     def load(self) -> History:
         digest, tables, events, notes = hashlib.sha256(), [], [], []
-        cells = self._cells()
+        cells, at = self._cells(), _at()
         for cell in cells:
             file = Path(self.root) / f"{cell}{SUFFIX}"
             digest.update(file.read_bytes())
             table = _cycles(_read(file, cell), self.made_of)
-            at = pl.col("time").cast(pl.Float64, strict=False)
-            faded = table.filter(pl.col(".capacity") < self.end_of_life).select(at.min()).item()
+            whole = _whole(table, self.end_of_life)
+            if whole.height and whole[".capacity"][0] < self.end_of_life:
+                largest = whole.select(pl.col(".capacity").max()).item()
+                notes += [
+                    f"{cell} is left out: no more than {largest:.3g} Ah from its first discharge on, its end is {self.end_of_life:g} Ah"
+                ]
+                continue
+            faded = whole.filter(pl.col(".capacity") < self.end_of_life).select(pl.col("at").min()).item()
             if faded is not None:
                 events.append((cell, faded))
                 after = table.filter(at > faded).height
                 notes += [f"{cell}: {after} cycles after the end of its life at cycle {faded:g} are left out"] if after else []
                 table = table.filter((at <= faded).fill_null(True))
             tables.append(table.drop(".capacity"))
+        if not tables:
+            raise DataError(
+                f"{self.root}: no cell has a life to look at; {'; '.join(notes[:4])} -> set source.end_of_life (70 % of what these cells gave"
+                " when new), or take other cells"
+            )
         schema = {"asset": pl.String(), "time": pl.Float64()}
         ends = pl.DataFrame(events, schema=schema, orient="row").with_columns(event=pl.lit("failure"), known_at="time")
         return History(
@@ -197,6 +211,20 @@ def _cycles(samples: pl.DataFrame, made_of: dict[Channel, str]) -> pl.DataFrame:
         values["capacity"].alias(".capacity"),
     )
     return table.rename({"cycle_num": "time"}).select("file", "row", "asset", "time", pl.exclude("file", "row", "asset", "time"))
+
+
+def _at() -> pl.Expr:
+    """The cycle of a discharge, Float64; null where the contract will refuse it."""
+    return pl.col("time").cast(pl.Float64, strict=False)
+
+
+def _whole(table: pl.DataFrame, end_of_life: float) -> pl.DataFrame:
+    """The discharges that tell a capacity, with `at`, their cycle (Float64), in its order; all that tell one, where none was whole."""
+    known = (
+        table.with_columns(at=_at()).filter(pl.col(".capacity").is_not_null(), pl.col("at").is_not_null()).sort("at", maintain_order=True)
+    )
+    whole = known.filter(pl.col(".capacity") >= CUT_SHORT * end_of_life)
+    return whole if whole.height else known
 
 
 def _discharge(rng: np.random.Generator, cycle: int, capacity: float, ambient: int) -> list[str]:

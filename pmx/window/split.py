@@ -62,6 +62,10 @@ class Split(ABC):
     def divide(self, ticks: pl.DataFrame, test_assets: frozenset[str] | None) -> Division:
         """Divides ticks (`asset`, `tick`, sorted)."""
 
+    def asked(self) -> str:
+        """What the split wants of a history, for errors."""
+        return ""
+
     def suits(self, contract: Contract) -> Contract:
         """The contract, refused when the split makes no sense on its clock."""
         if self.needs_calendar and contract.clock != "calendar":
@@ -79,7 +83,9 @@ class Split(ABC):
             raise DataError(f"split refused: {found[0]}{more} -> split by asset or by time; neighbouring ticks tell each other's labels")
         if not division.train.any() or not division.test.any():
             side = "training" if not division.train.any() else "test"
-            raise DataError(f"the {side} part is empty -> change the window settings or take more data")
+            asset, longest = ticks["asset"].value_counts(sort=True).row(0) if ticks.height else ("none", 0)
+            told = f"the {side} part is empty: the longest of {ticks['asset'].n_unique()} histories, {asset}, has {longest:,} ticks"
+            raise DataError(f"{told}{self.asked()} -> change the window settings or take more data")
         return division
 
     def validation(self, ticks: pl.DataFrame, by: str, task: str = "rul") -> list[tuple[np.ndarray, np.ndarray]]:
@@ -203,6 +209,9 @@ class Head(Split):
         if rows < 1:
             raise UsageError(f"window.rows is {rows}: at least one tick of each asset must train")
         self.rows, self.folds, self.seed = rows, _check_folds(folds), seed
+
+    def asked(self) -> str:
+        return f", and window.rows={self.rows} of them train"
 
     def divide(self, ticks: pl.DataFrame, test_assets: frozenset[str] | None) -> Division:
         channels = [c for c in ticks.columns if c not in ("asset", "tick", "life")]

@@ -130,6 +130,34 @@ def test_a_missing_capacity_ends_no_life(archive: Path):
     assert NasaBattery(str(archive), "B0007").load().events.height == 0
 
 
+def capacities(file: Path, of: dict[int, float], scale: float = 1.0) -> None:
+    """Writes these capacities into the file's cycles, and the others times a scale."""
+    lines = [line.split(",") for line in file.read_text().splitlines()]
+    for line in lines[1:]:
+        line[COLUMNS.index("Capacity")] = repr(of.get(int(line[0]), scale * float(line[COLUMNS.index("Capacity")])))
+    file.write_text("\n".join(",".join(line) for line in lines))
+
+
+def test_a_discharge_that_was_broken_off_ends_no_life(archive: Path):
+    before = NasaBattery(str(archive), "B0007").load()
+    capacities(archive / "B0007_discharge.csv", {1: 0.2, 20: 0.0, 30: 0.69})
+    after = NasaBattery(str(archive), "B0007").load()
+    assert before.events.rows() == after.events.rows() and after.events.height == 1
+    capacities(archive / "B0007_discharge.csv", {30: 0.71})
+    assert NasaBattery(str(archive), "B0007").load().events["time"].to_list() == [30.0]
+
+
+@pytest.mark.parametrize("scale", [0.7, 0.2])
+def test_a_cell_without_a_life_is_left_out_and_said(archive: Path, scale: float):
+    """In the cold some cells give less than the end of life from the first discharge on, which would make it their only one."""
+    capacities(archive / "B0018_discharge.csv", {}, scale)
+    history = NasaBattery(str(archive)).load()
+    assert history.rows.collect()["asset"].unique().sort().to_list() == ["B0007", "X-1"] and "B0018" not in history.events["asset"]
+    assert any(note.startswith("B0018 is left out: no more than ") for note in history.notes)
+    with pytest.raises(DataError, match=r"no cell has a life to look at; B0018 is left out: .* -> set source.end_of_life"):
+        NasaBattery(str(archive), "B0018").load()
+
+
 def test_what_is_missing_is_named_with_what_is_there(archive: Path, tmp_path: Path):
     with pytest.raises(DataError, match="no B0005_discharge.csv .it holds B0007, B0018, X-1."):
         NasaBattery(str(archive), ["B0005", "X-1"]).load()
