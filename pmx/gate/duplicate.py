@@ -149,6 +149,8 @@ def _projected(values: np.ndarray, rows: np.ndarray) -> _Windows:
 
 def _matches(values: np.ndarray, known: np.ndarray, tested: np.ndarray, asset: np.ndarray, tick: np.ndarray) -> list[_Match]:
     """Near windows, by pair of assets and lag."""
+    if not len(known) or not len(tested):  # each history may be shorter than two windows
+        return []
     hop = -(-len(known) // MOST_WINDOWS)
     every = -(-len(tested) // MOST_QUERIES) * hop
     # one window in `hop` is kept and `hop` successive ones are asked for, so that a copied stretch meets what was kept of it

@@ -164,6 +164,14 @@ def test_a_process_that_repeats_itself_is_no_duplicate() -> None:
     assert near_duplicates(ticks, Given().apply(ticks, frozenset({"S3"})), ["value"]).findings == ()
 
 
+@pytest.mark.parametrize("rows", range(4, 20))
+def test_training_parts_of_a_few_ticks_are_compared_as_far_as_they_go(rows: int) -> None:
+    """Of ten ticks the later half holds no window of eight: nothing says how closely unrelated ones agree."""
+    noise = np.random.default_rng(rows).normal(size=(3, 2, 40))
+    ticks = pl.concat([pl.DataFrame({"asset": [f"C{i}"] * 40, "tick": range(40), "v": v, "t": t}) for i, (v, t) in enumerate(noise)])
+    assert near_duplicates(ticks, Head(rows=rows).apply(ticks, None), ["v", "t"]).findings == ()
+
+
 def test_the_warm_up_of_a_split_by_time_is_no_duplicate() -> None:
     small = small_fleet()
     for split in (ByTime(share=0.6), Head(rows=30)):
