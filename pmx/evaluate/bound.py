@@ -40,8 +40,9 @@ def interval_metrics(
     Truth and ends are at most the cap and at least 0; readings whose life is not known are left out. `coverage_last`: share of the
     assets whose interval at the last reading holds the truth, with Wilson's interval; of an asset that was watched until it failed the
     last reading is no fair sample, and is left out. `coverage_all`, `interval_width`, `interval_width_last`: over all readings, or
-    the last ones, with a bootstrap over assets; `coverage_near`: where less than the cap is left. `coverage_life_0` to `_3`: where the true
-    life left lies in the first to fourth quarter of the cap, seen from the failure; `coverage_regime_<r>`: in each operating regime.
+    the last ones, with a bootstrap over assets; `coverage_near`: where less than the cap is left; `coverage_told`: where the
+    interval says that less than the cap may be left. `coverage_life_0` to `_3`: where the true life left lies in the first to fourth
+    quarter of the cap, seen from the failure; `coverage_regime_<r>`: in each operating regime.
     """
     n = len(tick)
     parts = {name: Part(np.zeros(n), np.zeros(n), higher="coverage" in name) for name in _names(bounds)}
@@ -53,8 +54,9 @@ def interval_metrics(
         # what lies on an edge belongs to the stretch nearer to the failure; the cap itself, which stands for all above it, to the last
         stretch = np.clip(np.ceil(np.nan_to_num(true) * BINS / protocol.cap) - 1, 0, BINS - 1)
         regime = np.full(len(at), -1) if bounds.regime is None else bounds.regime[i]
+        chosen = {"coverage_near": true < protocol.cap, "coverage_told": low < protocol.cap}
         for name, part in parts.items():
-            where = given & last if "last" in name else given & (true < protocol.cap) if name == "coverage_near" else given
+            where = given & last if "last" in name else given & chosen[name] if name in chosen else given
             where = where & (true > tick_length) if name == "coverage_last" else where
             kind, _, which = name.removeprefix("coverage_").partition("_")
             where = where & (stretch == int(which)) if kind == "life" else where & (regime == int(which)) if kind == "regime" else where
@@ -66,5 +68,5 @@ def interval_metrics(
 
 def _names(bounds: Bounds) -> list[str]:
     regimes = sorted({int(r) for each in bounds.regime or [] for r in np.unique(each) if r >= 0})
-    names = ["coverage_last", "coverage_near", "coverage_all", "interval_width_last", "interval_width"]
+    names = ["coverage_last", "coverage_near", "coverage_told", "coverage_all", "interval_width_last", "interval_width"]
     return [*names, *(f"coverage_life_{b}" for b in range(BINS)), *(f"coverage_regime_{r}" for r in regimes)]

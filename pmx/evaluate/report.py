@@ -246,6 +246,7 @@ def interval_table(rows: list[Row], contract: Contract, protocol: Protocol) -> s
     titles = {
         "coverage_last": "hold the truth, last reading",
         "coverage_near": f"hold the truth, less than {protocol.cap:g} {unit} left",
+        "coverage_told": f"hold the truth, less than {protocol.cap:g} {unit} may be left, as they say",
         "coverage_all": "hold the truth, all readings",
     }
     titles |= {f"coverage_life_{b}": f"  with {edges[b]:g} to {edges[b + 1]:g} {unit} left" for b in range(BINS)}

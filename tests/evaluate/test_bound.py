@@ -30,6 +30,8 @@ def test_coverage_and_width_by_hand():
     found, parts = measured([[[8, 12], [6, 9]], [[90, 150]]], [[90, 95], [0]], [100, 300])
     assert found["coverage_last"] == share(1, 2) and found["coverage_all"][0] == pytest.approx(2 / 3)
     assert found["interval_width"][0] == pytest.approx((4 + 3 + 10) / 3) and found["interval_width_last"][0] == pytest.approx(6.5)
+    assert found["coverage_near"][0] == 0.5 and found["coverage_told"] == found["coverage_all"], "the third says 90 or more"
+    assert measured([[[8, 12], [6, 9]], [[100, 150]]], [[90, 95], [0]], [100, 300])[0]["coverage_told"][0] == 0.5
     assert parts["coverage_all"].numerator.tolist() == [1, 1] and parts["coverage_all"].denominator.tolist() == [2, 1]
     assert found["coverage_life_0"][0] == 0.5 and np.isnan(found["coverage_life_1"][0]) and found["coverage_life_3"][0] == 1.0
 

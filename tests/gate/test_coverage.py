@@ -57,3 +57,35 @@ def test_one_asset_that_was_cut_does_not_speak_for_all_that_failed():
     assert row.more["coverage_last"][2] > 0.5, "of one asset nothing is sure"
     assert not coverage(row).passed
     assert "nothing to judge" in coverage(watched(1, 1, 5)).detail, "one honest interval in ten misses"
+
+
+def rare(assets: int, seen: bool) -> Row:
+    """Each asset fails once in 40 readings, which nothing tells: the intervals of a cap of 1 leave out one failure in two, and hold 0.9
+    of the readings that they place below the cap; or, where `seen` is false, nothing of what fails and no word of it.
+    """
+    tick, none, start = [np.arange(41)] * assets, [np.zeros(0)] * assets, np.zeros(assets)
+    names, end = [f"{i:03}" for i in range(assets)], np.full(assets, 40.0)
+    truth = Truth(names, [np.array([40.0])] * assets, none, end, start, start)
+    low = np.ones((assets, 41))
+    low[:, 32:40] = 0.5 if seen else 1.0  # ahead of the failure, and of half of the failures themselves
+    low[: assets // 2, 40] = 0.0 if seen else 1.0
+    low[assets // 2 :, 40] = 0.5 if seen else 1.0
+    bounds = Bounds([np.stack([each, np.ones(41)], axis=1) for each in low])
+    found, parts = interval_metrics(bounds, tick, truth, Protocol(1, 1, 0, draws=50), 1.0)
+    return Row("winner", {}, None, (np.nan,) * 3, more=found, parts=Parts(tuple(names), parts))
+
+
+def test_failures_that_nothing_tells_are_no_fault_of_intervals_that_keep_their_word():
+    gate = coverage(rare(40, seen=True))
+    assert gate.figures["coverage"] == 0.5 and gate.figures["coverage_told"] == pytest.approx(1 - 0.5 / 9)
+    assert gate.passed and "do where the interval says that less than the cap may be left" in gate.detail
+
+
+def test_intervals_that_never_speak_of_a_failure_are_refused():
+    gate = coverage(rare(40, seen=False))
+    assert not gate.passed and "too seldom" in gate.culprit and gate.figures["coverage"] == 0.0
+
+
+def test_intervals_that_place_readings_below_the_cap_wrongly_are_refused():
+    gate = coverage(watched(12, 0, 5))
+    assert not gate.passed and gate.figures["coverage_told"] == gate.figures["coverage"] < 0.1
