@@ -3,7 +3,8 @@
 Case Western Reserve University Bearing Data Center; critique and figures in Smith, Randall: Rolling element bearing diagnostics
 using the Case Western Reserve University data, Mechanical Systems and Signal Processing 64-65, 2015. Files are MATLAB 5, in folders
 such as `12k_Drive_End/OR/007/@6/130@6_0.mat`: record, kind of fault, its diameter in mils, for the outer race its clock position,
-and behind the file's number the motor load in hp. A variable is called `X130_DE_time` (acceleration in g) or `X130RPM`. The files
+and behind the file's number the motor load in hp; or under any name that tells as much, such as the plain number of a file's home
+(`cwru_names`). A variable is called `X130_DE_time` (acceleration in g) or `X130RPM`. The files
 of the healthy bearing are sampled at 48 kHz, whatever the record beside them: undecimated, a classifier learns the sampling rate.
 """
 
@@ -21,6 +22,7 @@ from scipy.signal import firwin, resample_poly
 
 from pmx.contract import Channel, Contract, DataError, UsageError, shown
 from pmx.source import History, Reduction, Source, Waves
+from pmx.source.cwru_names import NORMAL, named
 from pmx.source.download import recorded
 from pmx.source.episodes import HEALTHY, episode_table, fault_table, no_events, title
 from pmx.source.lines import natural
@@ -36,7 +38,7 @@ SHA256 = {
     "12k_Drive_End/OR/007/@6/132@6_2.mat": "17a69ed5d2270b42532e678e35bbe2fa04a2cc413cf2bf9e88c7692de8662d18",
     "Normal/97_Normal_0.mat": "16bf48babcf1c7ac224bc1a81cd9eafdb27e42d5cf559761907e067e8eeadf3c",
 }
-NORMAL, NORMAL_RATE = "normal", 48_000.0
+NORMAL_RATE = 48_000.0  # Hz
 RECORDS = {"12k_Drive_End": 12_000.0, "12k_Fan_End": 12_000.0, "48k_Drive_End": 48_000.0}  # Hz
 SENSORS = {"drive_end": "DE", "fan_end": "FE", "base": "BA"}
 FAULTS = {"B": "ball", "IR": "inner race", "OR": "outer race"}
@@ -89,7 +91,8 @@ class Cwru(Source):
     an asset is a bearing at a load, and the same bearings stand on both sides, so that nothing is said of the next one.
 
     Args:
-        root: the folder that holds `Normal` and `12k_Drive_End`; longer names that begin so will do.
+        root: the folder that holds `Normal` and `12k_Drive_End`, longer names that begin so will do; or the files as they are called at
+            their home, such as `97.mat` and `105.mat`, whose numbers tell bearing, load and record.
         snapshot: cuts and reduces the waveforms; files are decimated to its rate.
         subset: bearings such as `B007` or `OR021@3`, one or a list; None = all under `root`.
         record: `12k_Drive_End`, `12k_Fan_End` or `48k_Drive_End`.
@@ -141,14 +144,19 @@ class Cwru(Source):
         """The files of the healthy bearing and of the chosen ones, by bearing and load."""
         folder, found = Path(self.root), []
         healthy = sorted(f for d in sorted(folder.glob("Normal*")) for f in d.glob("*.mat"))
-        found = [r for f in healthy if (r := _recording(f, (), NORMAL_RATE))]
+        found = [r for f in healthy if (r := _recording(f, (), NORMAL_RATE) or self._named(f))]
         for below in sorted(folder.glob(f"{self.record}*")):
             files = sorted(below.rglob("*.mat"), key=lambda f: natural(str(f)))
-            found += [r for f in files if (r := _recording(f, f.relative_to(below).parts[:-1], RECORDS[self.record]))]
+            folders = ((f, f.relative_to(below).parts[:-1]) for f in files)
+            found += [r for f, parts in folders if (r := _recording(f, parts, RECORDS[self.record]) or self._named(f))]
+        found += [r for f in sorted(folder.glob("*.mat"), key=lambda f: natural(f.name)) if (r := self._named(f))]
+        found = list({(r.bearing, r.load, r.number): r for r in reversed(found)}.values())  # a file that lies there twice counts once
         there = sorted({r.bearing for r in found if r.kind != NORMAL}, key=natural)
         lost = sorted(set(self.subset or ()) - set(there))
         if not there or lost or not any(r.kind == NORMAL for r in found):
-            what = f"no file of {', '.join(map(shown, lost))}" if lost else f"no file in {self.record}*/B, IR or OR, or none in Normal"
+            what = (
+                f"no file of {', '.join(map(shown, lost))}" if lost else f"no file of {self.record}, by folder or number, or none of Normal"
+            )
             held = f" (it holds {', '.join(there)})" if there else ""
             raise DataError(f"{folder}: {what}{held} -> put the files there by hand, or set source.root, source.record and source.subset")
         chosen = [r for r in found if r.kind == NORMAL or self.subset is None or r.bearing in self.subset]
@@ -185,6 +193,14 @@ class Cwru(Source):
             fault_table(contract, classes),
             {a: r.physical for a, r in of.items()} | dict.fromkeys(PARTS, NORMAL),
         )
+
+    def _named(self, file: Path) -> Recording | None:
+        """What the file's own name says, wherever it lies."""
+        said = named(file.stem, self.record)
+        if said is None:
+            return None
+        kind = NORMAL if said.bearing == NORMAL else re.split(r"\d", said.bearing)[0]
+        return Recording(file, said.bearing, kind, said.load, said.number, NORMAL_RATE if kind == NORMAL else RECORDS[self.record])
 
     def _asset(self, recording: Recording) -> str:
         return f"{recording.bearing} at load {recording.load}" if self.held_out == "loads" else recording.bearing

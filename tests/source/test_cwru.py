@@ -121,6 +121,27 @@ def test_bearings_positions_and_loads_never_seen_work(archive: Path):
     )
 
 
+HOME = {"Normal/97_Normal_0": "97", "B/007/98_0": "118", "B/007/99_2": "119", "IR/021/106_0": "209", "OR/007/@6/110@6_0": "130"}
+
+
+@pytest.mark.parametrize("below", ["", "12k_Drive_End"])
+def test_files_called_as_at_their_home_are_the_same_bearings(archive: Path, tmp_path: Path, below: str):
+    for file, number in HOME.items():
+        place = archive / (file if file.startswith("Normal") else f"12k_Drive_End/{file}")
+        (tmp_path / below).mkdir(exist_ok=True)
+        shutil.copy(place.with_name(place.name + ".mat"), tmp_path / below / f"{number}.mat")
+        shutil.copy(place.with_name(place.name + ".mat"), tmp_path / f"{'Normal_0' if number == '97' else 'B007_1_123'}.mat")
+    files = Cwru(str(tmp_path), effective()).recordings()
+    told = [(r.bearing, r.load, r.number, r.rate) for r in files]
+    assert told == [
+        ("normal", 0, 97, 48_000.0), ("B007", 0, 118, 12_000.0), ("B007", 1, 119, 12_000.0),
+        ("IR021", 0, 209, 12_000.0), ("OR007@6", 0, 130, 12_000.0),
+    ], "once each, and nothing that was recorded at 48 kHz"  # fmt: skip
+    flat, own = Cwru(str(tmp_path), effective(), "IR021").load(), Cwru(str(archive), effective(), "IR021").load()
+    mine, same = (h.rows.collect().filter(pl.col("asset") == "normal-fit").drop("file") for h in (flat, own))
+    assert mine.equals(same) and flat.test_assets == own.test_assets
+
+
 def test_a_subset_changes_nothing_of_a_bearing(archive: Path):
     every, one = Cwru(str(archive), effective()).load(), Cwru(str(archive), effective(), "B014").load()
     assert one.name == "cwru B014" and one.test_assets == {"B014", "normal-test"}
@@ -219,9 +240,9 @@ def test_a_broken_file_is_named(copy: Path, new, told: str):
 def test_what_is_not_there_is_named_with_what_is(archive: Path, tmp_path: Path):
     with pytest.raises(DataError, match=r"no file of OR021@6 \(it holds B007, B014, IR021, OR007@6, OR014@3\)"):
         Cwru(str(archive), effective(), ["B007", "OR021@6"]).load()
-    with pytest.raises(DataError, match="no file in 12k_Fan_End.*put the files there by hand"):
+    with pytest.raises(DataError, match="no file of 12k_Fan_End.*put the files there by hand"):
         Cwru(str(archive), effective(), record="12k_Fan_End").load()
-    with pytest.raises(DataError, match="no file in 12k_Drive_End.*/B, IR or OR, or none in Normal"):
+    with pytest.raises(DataError, match="no file of 12k_Drive_End.*, or none of Normal"):
         Cwru(str(tmp_path / "nowhere"), effective()).load()
     with pytest.raises(DataError, match="11 snapshots|too few"):
         Cwru(str(archive), effective(samples=20_000)).load()
