@@ -118,6 +118,7 @@ class RunConfig:
 
 
 OmegaConf.register_new_resolver("pmx.cache_folder", lambda: str(cache_folder()), replace=True)
+OmegaConf.register_new_resolver("pmx.pick", lambda key, otherwise, table: table.get(key, otherwise), replace=True)  # hangs on another one
 ConfigStore.instance().store(name="run_schema", node=RunConfig)
 
 

@@ -286,6 +286,16 @@ def test_no_bytes_do_more_than_refuse_a_file(flips: list[tuple[int, int]], end: 
         assert all(v.dtype == np.float64 and v.ndim == 1 for v in found.values())
 
 
+@pytest.mark.parametrize(
+    "record, outer, inner", [("12k_Drive_End", 3.5848, 5.4152), ("48k_Drive_End", 3.5848, 5.4152), ("12k_Fan_End", 3.0530, 4.9469)]
+)
+def test_an_envelope_is_read_at_the_orders_of_the_bearing_with_the_fault(record: str, outer: float, inner: float):
+    """The orders are those that the Bearing Data Center states for each end; the fan end has another bearing."""
+    plan = config.build(config.compose("cwru", [f"source.record={record}", "source.root=missing"]))
+    (orders,) = (k.geometry.orders() for k in plan.source.snapshot.kernels if hasattr(k, "geometry"))
+    assert orders["bpfo"] == pytest.approx(outer, abs=1e-3) and orders["bpfi"] == pytest.approx(inner, abs=1e-3)
+
+
 def test_data_check_reads_it_as_a_run_would(archive: Path, workdir: Path, capsys):
     assert main(["data", "check", "cwru", f"source.root={archive}", "source.subset=[B007]"]) == 0
     told = capsys.readouterr().out
