@@ -115,7 +115,8 @@ def device_against_model(device: np.ndarray, offline: np.ndarray, output: str) -
     figure, axes = _figure(
         "Parity: the shipped bundle against the trained model", f"{output}, computed offline", f"{output}, replayed by the device code"
     )
-    axes.plot([np.nanmin(offline), np.nanmax(offline)], [np.nanmin(offline), np.nanmax(offline)], color=INK, linewidth=0.8)
+    ends = np.quantile(offline[~np.isnan(offline)], [0, 1]) if not np.isnan(offline).all() else np.empty(0)
+    axes.plot(ends, ends, color=INK, linewidth=0.8)
     axes.plot(offline, device, ".", color=ACCENT, markersize=2)
     differs = int((~((offline == device) | (np.isnan(offline) & np.isnan(device)))).sum())
     axes.text(0.03, 0.93, f"{len(device):,} verdicts, {differs:,} not bit-equal", transform=axes.transAxes)

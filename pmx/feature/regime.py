@@ -23,11 +23,20 @@ def _matrix(ticks: pl.DataFrame, columns: list[str]) -> np.ndarray:
     return ticks.select(pl.col(columns).cast(pl.Float64)).to_numpy().reshape(len(ticks), len(columns))
 
 
+def _apart(asset: np.ndarray, regime: np.ndarray) -> bool:
+    """Whether each of several regimes, int [row], is that of one asset alone, of several: machines of one age and make each, say."""
+    known = regime >= 0
+    pairs = pl.DataFrame({"asset": asset[known], "regime": regime[known]}).unique()
+    counts = pairs.group_by("regime").len()["len"]
+    return pairs["asset"].n_unique() > 1 and len(counts) > 1 and bool(counts.max() == 1)
+
+
 class RegimeScore:
     """z = (reading − mean of its regime) / deviation of its regime, clipped and rounded to float32.
 
     Regimes are k-means centres of the settings, each setting divided by its valid range (by its deviation where the
-    contract gives none). The number of regimes is the smallest whose root mean square distance to the centre stays below `tolerance`.
+    contract gives none). The number of regimes is the smallest whose root mean square distance to the centre stays below `tolerance`;
+    where no two assets would share any of them, settings tell assets apart and no operation, and there is one regime.
     Degenerate rules: a channel that is constant within a regime scores 0 there; one that was never seen in a regime has no score
     there; one that is constant in every regime is left out; a missing setting leaves the tick without scores when there are several
     regimes; |z| never exceeds `clip`.
@@ -72,12 +81,14 @@ class RegimeScore:
         seen = s[~np.isnan(s).any(1)]
         deviations = seen.std(0) if len(seen) else np.ones(s.shape[1])
         fitted.range_ = np.array([ranges.get(n) or d or 1.0 for n, d in zip(fitted.settings_, deviations, strict=True)])
-        fitted.centre_ = self._centres(seen, fitted.range_)
+        fitted.centre_ = self._centres(seen, fitted.range_, self.most)
+        asset = ticks["asset"].to_numpy()
+        if _apart(asset, fitted._nearest(s)):
+            fitted.centre_ = self._centres(seen, fitted.range_, 1)
         regime = fitted._nearest(s)
         far = np.nanmax(fitted._distance(s).min(1), initial=0.0) if s.shape[1] else 0.0
         fitted.reach_ = float(BEYOND**2 * max(far, self.tolerance**2))
         fleet = _moments(x, regime, len(fitted.centre_))
-        asset = ticks["asset"].to_numpy()
         own = {a: _moments(x[asset == a], regime[asset == a], len(fitted.centre_)) for a in np.unique(asset)} if each else {}
         keep = np.asarray(np.isfinite(np.stack([m[1] for m in own.values() or [fleet]])).any((0, 1)))
         if not keep.any():
@@ -92,13 +103,13 @@ class RegimeScore:
         """Memory values per asset: its own constants, where it has them."""
         return 2 * self.mean_.size if self.own_ else 0
 
-    def _centres(self, settings: np.ndarray, ranges: np.ndarray) -> np.ndarray:
+    def _centres(self, settings: np.ndarray, ranges: np.ndarray, most: int) -> np.ndarray:
         if settings.shape[1] == 0 or len(settings) == 0:
             return np.zeros((1, settings.shape[1]))
         scaled = (settings / ranges)[np.random.default_rng(self.seed).permutation(len(settings))[:FIT_ROWS]]
-        for k in range(1, self.most + 1):
+        for k in range(1, most + 1):
             means = KMeans(k, n_init=5, random_state=self.seed).fit(scaled)
-            if k == self.most or np.sqrt(means.inertia_ / len(scaled)) <= self.tolerance:
+            if k == most or np.sqrt(means.inertia_ / len(scaled)) <= self.tolerance:
                 break
         return means.cluster_centers_ * ranges
 

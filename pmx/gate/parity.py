@@ -110,7 +110,8 @@ def parity(
         culprit = f"the replay scored {len(shipped):,} ticks, the training path {len(verdicts):,}"
         return Gate("parity", False, "they cannot be compared", culprit=culprit, rule=RULE)
     if np.isnan(verdicts).all():
-        return Gate("parity", False, "no tick has a verdict", culprit="nothing could be compared", rule=RULE)
+        told = "no tick has a verdict: every setting of the test part lies in no regime that two assets taught, or no feature has a value"
+        return Gate("parity", False, told, culprit="nothing could be compared", rule=RULE)
     apart = _relative(shipped, verdicts)
     if "interval" in played.outputs:
         apart = max(apart, _relative(np.concatenate(played.outputs["interval"]), fitted.interval(frame, verdicts)))

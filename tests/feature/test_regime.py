@@ -191,3 +191,12 @@ def test_a_wide_setting_does_not_drown_a_narrow_one():
     assert len(fitted.centre_) == 2
     scores = fitted.scores(ticks)["a"].to_numpy()
     assert np.abs(scores).max() < 5 and same(by_graph(fitted, contract, values)[:, 0], scores.astype(np.float32)).all()
+
+
+def test_settings_that_tell_assets_apart_are_no_regimes():
+    """Three machines, each with a load of its own that it never leaves: a regime of one asset has no evidence, and none would have any."""
+    alone = {name: plant(200, seed=i, levels=(load,)) for i, (name, load) in enumerate(zip("ABC", LOADS, strict=True))}
+    assert len(RegimeScore().fit(frame(alone, CONTRACT), CONTRACT).centre_) == 1
+    shared = RegimeScore().fit(frame(alone | {"D": plant(200, seed=3, levels=LOADS[:1])}, CONTRACT), CONTRACT)
+    assert len(shared.centre_) == 3, "two of them run alike: the others keep a regime of their own"
+    assert len(RegimeScore().fit(frame({"A": plant(200)}, CONTRACT), CONTRACT).centre_) == 3, "a single asset shares with none"
