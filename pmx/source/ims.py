@@ -3,7 +3,9 @@
 Lee, Qiu, Yu, Lin and Rexnord Technical Services: Bearing Data Set, NASA Prognostics Data Repository, 2007. The snapshots of
 one second were reduced by others to one number a channel, in two forms: `merged_dataset_BearingTest_2.csv` (times in a column
 without a name, then columns by position or by name) and `2nd_test_resmaple_10minutes.csv` (a running index, `Datetime`, then
-columns by name). Times read `2004.02.12.10.32.39`, or as ISO 8601.
+columns by name). Times read `2004.02.12.10.32.39`, or as ISO 8601. The raw archive has a folder for each test, `1st_test` to `3rd_test`
+(in it, or beside it, `4th_test/txt`), and in it a file for each snapshot, named by its time, with a column for each channel: it is
+reduced in the same way.
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ FAILED = {1: (3, 4), 2: (1,), 3: (3,)}  # bearings that were found damaged at th
 BEARINGS = 4
 NUMBER_OF = re.compile(r"test_?([1-3])(?![0-9])|(?<![0-9])([1-3])(?:st|nd|rd)_test", re.IGNORECASE)
 COLUMN = re.compile(r"b(?:earing)?[ _]*([1-4])(?:[ _-]*[a-z]\w*)?", re.IGNORECASE)  # `Bearing 3`, `Bearing 3-A`, `b3_x`
+STAMP = re.compile(r"(?:[0-9]{2,4}\.){5}[0-9]{2}")  # the name of a raw snapshot
+FOLDERS = {1: ("1st_test",), 2: ("2nd_test",), 3: ("3rd_test", "4th_test")}  # the third test's is called the fourth inside of its archive
 DOTTED = r"^\s*([0-9]{4})\.([0-9]{2})\.([0-9]{2})\.([0-9]{2})\.([0-9]{2})\.([0-9]{2})\s*$"
 NAMES = {1: ("vibration",), 2: ("vibration_x", "vibration_y")}  # by the number of accelerometers on a bearing
 
@@ -44,7 +48,7 @@ class Ims(Source):
     have no zone and are taken as UTC; the unit of the numbers is not stated, and is taken as g.
 
     Args:
-        root: the folder that holds the files.
+        root: the folder that holds the files, or the folders of the raw archive.
         subset: tests by number, 1 to 3, or files by name without `.csv`, one or a list.
         home: where `fetch` downloads from.
 
@@ -79,8 +83,9 @@ class Ims(Source):
         names = NAMES[widths.pop()]
         contract = Contract(tuple(Channel(n, "g", low=0.0, align="mean") for n in names), "h", "calendar", tick=1 / 6)
         for test, file in files.items():
-            digest.update(file.read_bytes())
-            raw = _read(file)
+            for part in _snapshots(file) or [file]:
+                digest.update(part.read_bytes())
+            raw = _reduced(file) if file.is_dir() else _read(file)
             for bearing, columns in enumerate(per[test], 1):
                 asset = pl.lit(f"test{test}/bearing {bearing}").alias("asset")
                 values = [pl.col(c).alias(n) for c, n in zip(columns, names, strict=True)]
@@ -122,9 +127,12 @@ class Ims(Source):
             (folder / f"{stem}.csv").write_text(_miniature(rng, rows, stem, _test_of(stem)))
 
     def _there(self) -> list[Path]:
-        """The files under the root that name a test, in natural order."""
-        files = Path(self.root).glob("*.csv") if Path(self.root).is_dir() else []
-        return sorted((p for p in files if _test_of(p.stem)), key=lambda p: natural(p.name))
+        """The files under the root that name a test, in natural order, and then the folders that hold a test's raw snapshots."""
+        if not Path(self.root).is_dir():
+            return []
+        files = sorted((p for p in Path(self.root).glob("*.csv") if _test_of(p.stem)), key=lambda p: natural(p.name))
+        folders = [Path(self.root) / name for names in FOLDERS.values() for name in names]
+        return files + [folder for folder in folders if _snapshots(folder)]
 
     def _files(self) -> dict[int, Path]:
         """Test -> its file; of a test given by number, the first that is there."""
@@ -145,11 +153,36 @@ class Ims(Source):
 def _test_of(stem: str) -> int:
     """The test that a file's name tells; 0 where it tells none."""
     found = NUMBER_OF.search(stem)
-    return int(found[1] or found[2]) if found else 0
+    return int(found[1] or found[2]) if found else next((test for test, names in FOLDERS.items() if stem in names), 0)
+
+
+def _snapshots(folder: Path) -> list[Path]:
+    """The raw snapshots below a folder, by their time; empty where it is none, or holds none."""
+    files = folder.rglob("*") if folder.is_dir() else []
+    return sorted((p for p in files if STAMP.fullmatch(p.name) and p.is_file()), key=lambda p: natural(p.name))
+
+
+def _reduced(folder: Path) -> pl.DataFrame:
+    """The raw rows of one test from its snapshots: the mean of the absolute values of each channel, as text; `row` counts snapshots."""
+    lines, width = [], len(_header(folder)[1]) - 1
+    for number, file in enumerate(_snapshots(folder), 1):
+        try:
+            table = pl.read_csv(file, separator="\t", has_header=False, schema={str(i): pl.Float64() for i in range(width)})
+            if not table.height or any(table[c].null_count() for c in table.columns):
+                raise pl.exceptions.NoDataError("it is empty, or a line ends too soon")
+        except (pl.exceptions.PolarsError, OSError) as error:
+            told = shown(str(error).splitlines()[0], 120)
+            raise DataError(f"{file}: no snapshot of {width} columns of numbers ({told}) -> take the whole file from its home") from None
+        lines.append((number, [file.name, *map(repr, table.select(pl.all().abs().mean()).row(0))]))
+    rows = table_of(folder, "", lines, ["time", *map(str, range(width))])
+    return rows.drop("asset").with_columns(pl.col("time").str.replace(DOTTED, "$1-$2-${3}T$4:$5:$6"))
 
 
 def _header(file: Path) -> tuple[int, list[str]]:
     """Position of the column of times, and the names of the columns, made unique by position where they have none."""
+    if file.is_dir():
+        first = cells_of(_snapshots(file)[0], None)
+        return 0, ["", *map(str, range(len(first[0][1]) if first else 0))]
     lines = cells_of(file, ",")
     header = lines[0][1] if lines else []
     named = [i for i, name in enumerate(header) if name.lower() == "datetime"]

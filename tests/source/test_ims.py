@@ -96,6 +96,34 @@ def test_columns_are_known_by_name_in_any_order(archive: Path, names: str):
     assert named.sort("asset", "time").drop("file").equals(plain.sort("asset", "time").drop("file"))
 
 
+@pytest.mark.parametrize(
+    "test, place, width", [(1, "1st_test", 8), (2, "2nd_test", 4), (3, "3rd_test/4th_test/txt", 4), (3, "4th_test/txt", 4)]
+)
+def test_raw_snapshots_are_reduced_to_the_same_readings(tmp_path: Path, test: int, place: str, width: int):
+    samples = np.round(np.random.default_rng(test).normal(size=(6, 50, width)), 3)
+    times = [f"2004.02.12.10.{minute:02}.39" for minute in range(2, 62, 10)]
+    (tmp_path / place).mkdir(parents=True)
+    for time, own in zip(times, samples, strict=True):
+        (tmp_path / place / time).write_text("".join("\t".join(f"{v:.3f}" for v in row) + "\n" for row in own))
+    raw = Ims(str(tmp_path), test).load()
+    lines = [",".join([t, *map(repr, map(float, np.abs(own).mean(0)))]) for t, own in zip(times, samples, strict=True)]
+    (tmp_path / f"merged_dataset_BearingTest_{test}.csv").write_text("\n".join([",".join(["", *map(str, range(width))]), *lines]))
+    merged = Ims(str(tmp_path), test).load()
+    assert merged.notes == (f"test {test} is read from merged_dataset_BearingTest_{test}.csv alone, not from {place.partition('/')[0]}",)
+    mine, same = (admit(h.rows, h.contract).readings for h in (raw, merged))
+    assert mine.select("asset", "time").equals(same.select("asset", "time")) and raw.events.equals(merged.events) and mine.height == 24
+    np.testing.assert_allclose(*(r.select(raw.contract.names).to_numpy() for r in (mine, same)), rtol=1e-12)
+
+
+@pytest.mark.parametrize("text", ["", "0.1\\t0.2\\t0.3\\t0.4\\n0.1\\t0.2\\n", "0.1\t0.2\t0.3\tx\n", "0.1\t0.2\t0.3\t0.4\t0.5\n"])
+def test_a_broken_snapshot_is_named(tmp_path: Path, text: str):
+    (tmp_path / "2nd_test").mkdir()
+    for minute in (12, 22):
+        (tmp_path / f"2nd_test/2004.02.12.10.{minute}.39").write_text("0.1\t0.2\t0.3\t0.4\n" if minute == 12 else text)
+    with pytest.raises(DataError, match=r"2004.02.12.10.22.39: no snapshot of 4 columns of numbers"):
+        Ims(str(tmp_path)).load()
+
+
 def test_two_snapshots_in_one_tick_are_averaged_and_iso_times_are_read(archive: Path):
     (archive / "merged_dataset_BearingTest_2.csv").write_text(
         ",Bearing 1,Bearing 2,Bearing 3,Bearing 4\n2003-10-22 12:06:24,0.1,0.2,0.3,0.4\n2003-10-22 12:09:13,0.3,0.2,0.3,0.4\n"
