@@ -27,6 +27,7 @@ SHA256 = {
     "PdM_maint.csv": "c32568803f0ded877c7e3dd8981db4e330900b563b15f1747665b1907e20cbda",
 }
 ERRORS, FAILURES, MACHINES, MAINTENANCE = SHA256
+TELEMETRY = "PdM_telemetry.csv"
 HEADER = ("datetime", "machineid")
 KINDS = tuple(f"error{i}" for i in range(1, 6))
 CONTRACT = Contract(
@@ -77,8 +78,6 @@ class AzurePdm(Source):
         machines = self._chosen(machines)
         rows = _readings(machines, errors, pl.datetime_range(first, last, DAY, time_zone="UTC", time_unit="us", eager=True))
         digest = hashlib.sha256(b"".join(self._file(name).read_bytes() for name in sorted(SHA256)))
-        known = set(KINDS)
-        odd = sorted(set(errors["what"]) - known)
         return History(
             " ".join(
                 ["azure_pdm", *([f"{len(self.subset)} machines"] if self.subset else []), *([self.component] if self.component else [])]
@@ -90,7 +89,7 @@ class AzurePdm(Source):
             digest=digest.hexdigest(),
             noun="machines",
             groups={asset: f"model {model}" for asset, model in machines.select("asset", "model").iter_rows()},
-            notes=(f"errors of other kinds are not counted: {shown(', '.join(odd), 80)}",) if odd else (),
+            notes=self._notes(sorted(set(errors["what"]) - set(KINDS))),
         )
 
     def published(self) -> dict[str, bool]:
@@ -115,6 +114,14 @@ class AzurePdm(Source):
             found = f"it holds {', '.join(there)}" if there else "no file of the data set is there"
             raise DataError(f"{file}: no such file ({found}) -> put the four files there by hand, or set source.root")
         return file
+
+    def _notes(self, odd: list[str]) -> tuple[str, ...]:
+        """What is there and not looked at."""
+        notes = [f"errors of other kinds are not counted: {shown(', '.join(odd), 80)}"] if odd else []
+        if (Path(self.root) / TELEMETRY).is_file():
+            how = f"pmx new NAME --readings {self.root}/{TELEMETRY} --orders {self.root}/{FAILURES} drafts a card that does"
+            notes.append(f"{TELEMETRY} is there and is not read: {how}")
+        return tuple(notes)
 
     def _machines(self) -> pl.DataFrame:
         """`file`, `row`, `number`, `asset`, `model` and `machine_age` (text) of every machine."""

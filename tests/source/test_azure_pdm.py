@@ -135,6 +135,14 @@ def test_errors_of_other_kinds_are_noted(archive: Path):
     assert "error9" in AzurePdm(str(archive)).load().notes[0]
 
 
+def test_telemetry_that_lies_beside_the_logs_is_told_and_changes_nothing(archive: Path):
+    before = AzurePdm(str(archive)).load()
+    (archive / "PdM_telemetry.csv").write_text("datetime,machineID,volt,rotate,pressure,vibration\n")
+    after = AzurePdm(str(archive)).load()
+    assert before.notes == () and before.digest == after.digest and before.rows.collect().equals(after.rows.collect())
+    assert "PdM_telemetry.csv is there and is not read: pmx new NAME --readings " in after.notes[0]
+
+
 def test_what_is_missing_is_named_with_what_is_there(archive: Path):
     (archive / FAILURES).unlink()
     with pytest.raises(DataError, match="PdM_failures.csv: no such file .it holds PdM_errors.csv, PdM_machines.csv, PdM_maint.csv."):
