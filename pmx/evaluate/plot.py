@@ -52,7 +52,7 @@ def error_by_life(played: Replayed, truth: Truth, protocol: Protocol) -> Figure:
         low, centre, high = np.array(parts).T
         axes.fill_between(middle, low, high, color=PALE, alpha=0.5, label="middle 80 %")
         axes.plot(middle, centre, color=ACCENT, label="median")
-        axes.legend(frameon=False)
+        axes.legend(loc="upper right", frameon=False)  # to look for the best place takes long among many points
     axes.axhline(0, color=INK, linewidth=0.8)
     axes.invert_xaxis()
     return figure

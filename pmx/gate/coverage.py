@@ -12,17 +12,23 @@ from pmx.gate.result import Gate
 LEAST, MOST = 0.87, 0.96  # of intervals that claim 0.9
 NOTHING = (np.nan, np.nan, np.nan)
 FEW = 10  # assets below which a bootstrap over them is too sure of itself: of two that agree it knows no doubt
+ENOUGH = 19  # assets: of these and the one to come, one in twenty may lie beyond each end
 NEAR = "the readings with less than the cap left"
 RULE = f"the share of intervals that hold the truth may lie within [{LEAST}, {MOST}]"
 
 
-def coverage(winner: Row) -> Gate:
+def coverage(winner: Row, taught: int | None = None) -> Gate:
     """Fails where all that the test part's share can mean, with 95 % confidence, lies outside of the bound; passes where too few assets
     are there to say anything, and says so.
 
     A share among the readings near a failure is picked by the truth, which no interval can promise: of failures that nothing tells,
     such as 3 products in 100 that break by chance, honest intervals miss most. So intervals that hold the truth too seldom there pass
     where they hold it often enough among the readings that they themselves place below the cap.
+
+    Args:
+        winner: the winner's row.
+        taught: how many assets it was fitted and validated on; fewer than 19 leave the widest error that was seen as the only end that
+            both sides of an interval can have, so that intervals are wide and no fault; None = enough.
     """
     (share, low, high), what, width = judged_share(winner)
     if np.isnan(low):
@@ -34,7 +40,10 @@ def coverage(winner: Row) -> Gate:
     if seldom and what == NEAR and not np.isnan((told := _among(winner, "coverage_told"))[1]):
         detail += f"; {told[0]:.3f} [{told[1]:.3f}, {told[2]:.3f}] do where the interval says that less than the cap may be left"
         figures["coverage_told"], seldom = told[0], told[2] < LEAST
-    if seldom or low > MOST:
+    few = taught is not None and taught < ENOUGH
+    if few and low > MOST:
+        detail += f"; {taught} assets taught how wide it must be, and fewer than {ENOUGH} cannot narrow it"
+    if seldom or (low > MOST and not few):
         culprit = "the intervals " + ("hold the truth too seldom" if seldom else "are wider than they claim")
         return Gate("coverage", False, detail, culprit=culprit, rule=RULE, figures=figures)
     return Gate("coverage", True, detail, figures=figures)

@@ -89,3 +89,11 @@ def test_intervals_that_never_speak_of_a_failure_are_refused():
 def test_intervals_that_place_readings_below_the_cap_wrongly_are_refused():
     gate = coverage(watched(12, 0, 5))
     assert not gate.passed and gate.figures["coverage_told"] == gate.figures["coverage"] < 0.1
+
+
+def test_few_assets_can_only_teach_wide_intervals_and_are_not_refused_for_them():
+    wide = watched(40, 0, 60)
+    assert wide.more["coverage_near"][0] == 1.0 and not coverage(wide).passed and not coverage(wide, taught=19).passed
+    gate = coverage(wide, taught=12)
+    assert gate.passed and "12 assets taught how wide it must be" in gate.detail
+    assert not coverage(watched(12, 0, 5), taught=12).passed, "too narrow is too narrow"
