@@ -91,7 +91,7 @@ def run(plan: Plan, tell: Tell) -> Result:
         looked_ahead(recipe, admitted.readings, contract, history, learnt, real, plan.seed),
         leakage(winner.used, ticks, learnt.division, played, checks, plan.accept_leakage, known),
         parity(winner, best.policy, protocol, tested, played, offline, plan.seed),
-        coverage(rows[0]),
+        coverage(rows[0], winner.used["asset"].n_unique()),
         budget(measure_budget(plan.folder / "bundle", core), **plan.limits),
     ]
     tell("gates", 1, 1)
