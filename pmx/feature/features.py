@@ -18,7 +18,7 @@ from pmx.feature.regime import RegimeScore
 from pmx.feature.rolling import stretches
 from pmx.feature.trail import moved
 from pmx.feature.view import View, const, cut, whole
-from pmx.window.label import lives_in
+from pmx.window.label import rows_of_lives
 
 
 class Now(NamedTuple):
@@ -187,7 +187,7 @@ class FeatureSet:
         blocks of windows.
         """
         scores = self.quality_.table(ticks)[1] if self.quality_ else self.normalise_.scores(ticks)
-        scores = self._beside(scores, ticks).with_columns(ticks[lives_in(ticks)]).with_row_index("row of ticks")
+        scores = self._beside(scores, ticks)
         z = [pl.col(c) for c in self.channels_]
         begins = np.cumsum([0, *(len(k.names(self.channels_)) for k in self.kernels)])
         given = [e.alias(f"f{b + i}") for k, b in zip(self.kernels, begins, strict=False) for i, e in enumerate(k.polars(z) or [])]
@@ -195,34 +195,31 @@ class FeatureSet:
         of = {k.label: slice(b, e) for k, b, e in zip(self.kernels, begins, begins[1:], strict=False)}
         inside = [i for k in (self._blocks.kernels if self._blocks else []) for i in range(of[k.label].start, of[k.label].stop)]
         table = np.empty((len(ticks), begins[-1]), np.float32)
-        for part in scores.partition_by(lives_in(ticks)):
-            row = part["row of ticks"].to_numpy()
+        matrix = scores.select(pl.col(self.channels_).fill_null(np.nan)).to_numpy(order="c")  # float64 [tick, channel], NaN = missing
+        for row in rows_of_lives(ticks):
             together = row[-1] - row[0] + 1 == len(row)
+            part = scores[row[0] : row[-1] + 1] if together else scores[row]
             whole = table[row[0] : row[-1] + 1] if together else np.empty((len(row), begins[-1]), np.float32)
             if given:
                 whole[:, column] = part.select(given).to_numpy()
             if self._rolled:
-                self._roll(part, whole, of)
+                self._roll(matrix[row], whole, of)
             if self._blocks:
-                whole[:, inside] = self._in_blocks(part, self._blocks)
+                whole[:, inside] = self._in_blocks(matrix[row], part, self._blocks)
             if not together:
                 table[row] = whole
         return table
 
-    def _roll(self, part: pl.DataFrame, whole: np.ndarray, of: dict[str, slice]) -> None:
-        """Fills the columns of the kernels that roll."""
+    def _roll(self, matrix: np.ndarray, whole: np.ndarray, of: dict[str, slice]) -> None:
+        """Fills the columns of the kernels that roll, from one life's scores float64 [tick, channel]."""
         rows, shares = max(k.rows for k in self._rolled), shares_of(self._rolled)
-        for ticks, stretch in stretches(self._matrix(part), rows, shares):
+        for ticks, stretch in stretches(matrix, rows, shares):
             for kernel in self._rolled:
                 whole[ticks, of[kernel.label]] = kernel.rolled(stretch)
 
-    def _matrix(self, part: pl.DataFrame) -> np.ndarray:
-        """Scores float64 [tick, channel], NaN = missing."""
-        return part.select(pl.col(self.channels_).fill_null(np.nan)).to_numpy(order="c")
-
-    def _in_blocks(self, part: pl.DataFrame, blocks: Blocks) -> np.ndarray:
+    def _in_blocks(self, matrix: np.ndarray, part: pl.DataFrame, blocks: Blocks) -> np.ndarray:
         read = part.select(pl.col([column_of(r) for r in blocks.read]).cast(pl.Float32)).to_numpy() if blocks.read else None
-        return blocks.table(self._matrix(part), read)
+        return blocks.table(matrix, read)
 
     def _beside(self, scores: pl.DataFrame, ticks: pl.DataFrame) -> pl.DataFrame:
         """Scores with what else kernels read beside them: readings, and the regime."""

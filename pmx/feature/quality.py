@@ -23,7 +23,7 @@ from pmx.feature.habit import LONG, LONGEST, MEAN, MIDDLE, REPEATS, SHORT, Habit
 from pmx.feature.regime import RegimeScore
 from pmx.feature.trail import Back, Step, Trail, Whole, beside, moved, number
 from pmx.feature.view import const, cut, round32, whole
-from pmx.window.label import lives_in
+from pmx.window.label import rows_of_lives
 
 FEW = 3  # ticks that a suspicion lasts before it must have a name
 LASTING = 6  # of the last `LONG` ticks that a channel drifted, after which it is not trusted again at once
@@ -129,21 +129,20 @@ class Quality:
         said_of = self._through(ticks, session(self._graphs[self.normalise_.slots]))
         state = np.zeros((len(ticks), len(self.contract_.names)), np.int64)
         z = np.zeros((len(ticks), len(self.normalise_.channels_)))
-        parts = ticks.with_row_index("row of ticks").partition_by(lives_in(ticks))
-        for part, said in zip(parts, said_of, strict=True):
-            rows = part["row of ticks"].to_numpy()
+        for rows, said in zip(rows_of_lives(ticks), said_of, strict=True):
             state[rows], z[rows] = said["state"], said["scores"]
         return state, ticks.select("asset").hstack(pl.DataFrame(z, schema=self.normalise_.channels_).fill_nan(None))
 
     def _through(self, ticks: pl.DataFrame, graph: onnxruntime.InferenceSession) -> list[dict[str, np.ndarray]]:
         """What a graph says of each asset's whole history, name -> [time, channel]; long ones in blocks that overlap."""
         names, outputs = self.contract_.names, [o.name for o in graph.get_outputs()]
+        every = ticks.select(pl.col(names).cast(pl.Float32)).to_numpy().reshape(len(ticks), len(names))
         said = []
-        for part in ticks.partition_by(lives_in(ticks)):
-            readings = part.select(pl.col(names).cast(pl.Float32)).to_numpy().reshape(len(part), len(names)).astype(np.float32)
+        for rows in rows_of_lives(ticks):
+            readings, asset = np.ascontiguousarray(every[rows]), ticks["asset"][int(rows[0])]
             own = np.full((1, self.normalise_.slots), np.nan)
-            if part["asset"][0] in self.normalise_.own_:
-                own[0] = self.normalise_.own_[part["asset"][0]].ravel()
+            if asset in self.normalise_.own_:
+                own[0] = self.normalise_.own_[asset].ravel()
             blocks: list[list[np.ndarray]] = []
             for begin in range(0, len(readings), BLOCK):
                 first = max(0, begin - REACH)

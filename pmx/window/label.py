@@ -134,6 +134,13 @@ def life_of(ticks: pl.DataFrame) -> np.ndarray:
     return ticks.select(pl.struct(lives_in(ticks)).rank("dense").cast(pl.Int64)).to_series().to_numpy()
 
 
+def rows_of_lives(ticks: pl.DataFrame) -> list[np.ndarray]:
+    """Positions of each life's ticks, in their order, int64 [tick] each."""
+    life = life_of(ticks)
+    order = np.argsort(life, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(life[order])) + 1) if len(life) else []
+
+
 CUT_MOST = 150  # ticks of life left at a cut, or the cap where that is more
 
 
