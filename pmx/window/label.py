@@ -175,8 +175,11 @@ def pseudo_test(asset: np.ndarray, rul: np.ndarray, cap: float, seed: int, per_a
     return np.sort(np.concatenate(cuts)) if cuts else np.empty(0, np.int64)
 
 
-def enter_mid_life(ticks: pl.DataFrame, seed: int, copies: int = 3, keep: int = 20) -> tuple[pl.DataFrame, np.ndarray]:
+def enter_mid_life(ticks: pl.DataFrame, seed: int, copies: int = 5, keep: int = 20) -> tuple[pl.DataFrame, np.ndarray]:
     """Histories that begin somewhere in the middle of a life, so that nothing tells a model how old an asset is.
+
+    Each asset is entered once at random in each of `copies` equal parts of its life: any moment is as likely as any other, and none
+    of an asset's entries lie in one corner by chance.
 
     Returns:
         The ticks of `copies` entries per asset, each under a name of its own with at least `keep` ticks left, and the row of
@@ -188,7 +191,7 @@ def enter_mid_life(ticks: pl.DataFrame, seed: int, copies: int = 3, keep: int = 
     for name in dict.fromkeys(asset):
         own = np.flatnonzero(asset == name)
         for copy in range(copies):
-            begin = int(rng.integers(0, max(1, len(own) - keep + 1)))
+            begin = int((copy + rng.random()) / copies * max(1, len(own) - keep + 1))
             rows.append(own[begin:])
             names += [f"{name} entry {copy + 1}"] * (len(own) - begin)
     at = np.concatenate(rows)
