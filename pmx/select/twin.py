@@ -29,9 +29,10 @@ class _Entered:
 
     @staticmethod
     def of(features: FeatureSet, training: Training, fits: np.ndarray, seed: int, tables: Tables) -> _Entered:
-        fitted = features.without_age().fit(training.ticks.filter(pl.Series(fits)), training.contract)
-        entered, row = enter_mid_life(training.ticks, seed)
-        return _Entered(fitted, Past.of(tables(fitted, entered), life_of(entered), fitted.names_), row)
+        own = training.ticks.filter(pl.Series(fits))
+        fitted = features.without_age().fit(own, training.contract)
+        entered, row = enter_mid_life(own, seed)
+        return _Entered(fitted, Past.of(tables(fitted, entered), life_of(entered), fitted.names_), np.flatnonzero(fits)[row])
 
     def fit(self, model: Model, training: Training, usable: np.ndarray, target: np.ndarray) -> Scoped:
         """The model on the entered ticks that came from usable training ticks, bool [row], with these labels."""
