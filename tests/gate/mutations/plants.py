@@ -120,9 +120,9 @@ def _regimes(patch: MonkeyPatch, case: Case) -> Case:
     seen, honest = _all_ticks(patch), RegimeScore._centres
     names = [c.name for c in case.contract.channels if c.role == "setting"]
 
-    def over_all(self, settings, ranges):
+    def over_all(self, settings, ranges, most):
         whole = seen[-1].select(names).to_numpy().astype(np.float64)
-        return honest(self, whole[~np.isnan(whole).any(1)], ranges)
+        return honest(self, whole[~np.isnan(whole).any(1)], ranges, most)
 
     patch.setattr(RegimeScore, "_centres", over_all)
     return case
