@@ -74,14 +74,14 @@ def _tried(call: Call, place: Path, progress: Any) -> dict[str, Any]:
     except PmxError as error:
         return {"error": str(error)}
     from pmx.feature.store import digest_of
-    from pmx.job import plan_of, threads
+    from pmx.job import one_thread, plan_of
     from pmx.sweep import trial
 
     data = digest_of(plain["source"], plain["on_error"])
     progress("loading", 0, 1)
     opened = _opened(digest_of(data, plain["window"]), parts, plain["on_error"], place / "quarantine.parquet")
     try:
-        with threads(plain["threads"]):
+        with one_thread():
             found = trial(plan_of(plain, parts, place, call.fresh), opened, progress)
     except PmxError as error:
         return {"error": str(error)}

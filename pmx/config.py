@@ -101,7 +101,7 @@ class RunConfig:
     name: str = MISSING
     question: str = ""
     seed: int = 0
-    threads: int = 1
+    threads: int = 1  # of LightGBM; no result depends on it
     on_error: OnError = OnError.refuse
     fit_scope: FitScope = FitScope.fleet
     out: str = "runs"

@@ -52,7 +52,7 @@ def job(cfg: DictConfig, folder: Path, name: str, quiet: bool, accept: str = "",
     plan = plan_of(plain, parts, folder, fresh)
     plan = replace(plan, provenance=provenance, accept_leakage=accept, meet=Reads(tracker.folder).noting(run_id, provenance))
     try:
-        with Progress(quiet) as progress, threads(cfg.threads):
+        with Progress(quiet) as progress, one_thread():
             result = run(plan, progress)
         outcome = _record(tracker, run_id, plan, result, plain, command)
         summary = _summary(run_id, result, outcome.title, cfg.name)
@@ -143,15 +143,15 @@ def _model_name(experiment: str, result: Result) -> str:
 
 
 @contextmanager
-def threads(count: int) -> Iterator[None]:
-    """Keeps every library at this many threads: two that compete for a core make torch and LightGBM many times slower."""
+def one_thread() -> Iterator[None]:
+    """Keeps torch and numpy at one thread, LightGBM's own `threads` aside: more would make the small networks slower, and other ones."""
     import threadpoolctl
     import torch
 
     before = torch.get_num_threads()
-    torch.set_num_threads(count)
+    torch.set_num_threads(1)
     try:
-        with threadpoolctl.threadpool_limits(count):
+        with threadpoolctl.threadpool_limits(1):
             yield
     finally:
         torch.set_num_threads(before)

@@ -14,10 +14,13 @@ from typing import Any
 
 import polars as pl
 import pytest
+import threadpoolctl
+import torch
 
 import pmx
 from pmx.bundle import Bundle
 from pmx.edge.cli import main as edge
+from pmx.job import one_thread
 from pmx.reads import Reads
 from pmx.registry import Registered, Registry
 from pmx.run import main
@@ -394,3 +397,14 @@ def test_hydra_s_own_flags_work(place: Path) -> None:
     assert said.code == 0 and "trees: 15" in said.out and "_target_: pmx.source.synthetic.Synthetic" in said.out
     said = call("run", "demo", "--info", "defaults")
     assert said.code == 0 and "lightgbm" in said.out
+
+
+def test_networks_keep_to_one_thread_and_leave_the_callers_as_they_were() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with one_thread():
+            assert torch.get_num_threads() == 1 and {p["num_threads"] for p in threadpoolctl.threadpool_info()} == {1}
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
