@@ -92,7 +92,7 @@ def run(plan: Plan, tell: Tell) -> Result:
         leakage(winner.used, ticks, learnt.division, played, checks, plan.accept_leakage, known),
         parity(winner, best.policy, protocol, tested, played, offline, plan.seed),
         coverage(rows[0], winner.used["asset"].n_unique()),
-        budget(measure_budget(plan.folder / "bundle", core), **plan.limits),
+        budget(measure_budget(plan.folder / "bundle", core, limits), **plan.limits),
     ]
     tell("gates", 1, 1)
     found, tables = best.metrics | metrics(rows, contract), tables_of(rows, contract, protocol, gates[1].accepted)

@@ -19,11 +19,11 @@ from pmx.source import Waves
 NO_FORM = "profile"  # the key in `Trial.over` of a candidate that cannot be written in the device's opset profile
 
 
-def cost_of(fitted: Fitted, trial: Trial, protocol: Protocol, waves: Waves | None = None) -> dict[str, float]:
-    """`bytes`, `resident_mb`, `p50_ms`, `p99_ms` of the bundle that this fitted candidate would become."""
+def cost_of(fitted: Fitted, trial: Trial, limits: Limits, protocol: Protocol, waves: Waves | None = None) -> dict[str, float]:
+    """`bytes`, `resident_mb`, `p50_ms`, `p99_ms` of the bundle that this fitted candidate would become on a device with these limits."""
     with tempfile.TemporaryDirectory() as folder:
         bundle = Path(folder) / "bundle"
-        return measure_budget(bundle, pack(bundle, fitted, trial.policy, protocol, fitted.name, waves))
+        return measure_budget(bundle, pack(bundle, fitted, trial.policy, protocol, fitted.name, waves), limits)
 
 
 def with_costs(
@@ -42,7 +42,7 @@ def with_costs(
     for trial in trials:
         fitted = shipped(trial)
         try:
-            cost = cost_of(fitted, trial, protocol, waves)
+            cost = cost_of(fitted, trial, limits, protocol, waves)
         except (UsageError, IncompatibleError):
             if len(trials) == 1 or limits.profile == "ort":
                 raise
