@@ -52,8 +52,8 @@ def refit_without_age(
     """What is known without the age, from a model that is chosen for it on one validation fold and refitted on all training assets.
 
     Which candidate leads changes with what it is told: a network that reads drift over time lost there what it had gained with the
-    age. So the best single one is taken, or, where the run's choice is a stack, one with weights of its own. They are compared on
-    whole lives, at pseudo-test cuts.
+    age. So the best single one is taken where it is clearly better than the run's choice, or, where that is a stack, one with weights of
+    its own. They are compared on whole lives, at pseudo-test cuts.
 
     Args:
         best: the run's choice, taken as it is where nothing can be compared.
@@ -69,21 +69,40 @@ def refit_without_age(
     if isinstance(best.model, Stack):
         stack = best.model
         if told is not None:
-            stack = stack.weigh(np.column_stack([told[0][n] for n in stack.parts]), told[1])
+            stack = stack.weigh(np.column_stack([told.said[n] for n in stack.parts]), told.truth)
         members = {n: fit(stack.parts[n]).model for n in stack.used}
         name, model = best.name, Scoped(stack.made_of(members, entered.features.names_))
     else:
-        errors = {n: float(np.mean((told[0][n] - told[1]) ** 2)) for n in singles} if told is not None else {}
-        known = {n: e for n, e in errors.items() if not np.isnan(e)}
-        name = min(known, key=lambda n: known[n]) if known else best.name
+        name = best.name if told is None else told.leader(best.name)
         model = fit(singles[name].model if name in singles else best.model)
     return Fitted(name, entered.features, model, protocol.cap, best.healthy, used=entered.features.fitted_on_)
 
 
-def _told(
-    trials: list[Trial], features: FeatureSet, training: Training, protocol: Protocol, seed: int, tables: Tables
-) -> tuple[dict[str, np.ndarray], np.ndarray] | None:
-    """What each candidate says at the cuts of the first fold, float64 [cut], and the truth there; None where nothing can be compared."""
+@dataclass(frozen=True)
+class _Told:
+    """What each candidate says at some cuts, float64 [cut], the truth there, and the assets, [cut]."""
+
+    said: dict[str, np.ndarray]
+    truth: np.ndarray
+    asset: np.ndarray
+
+    def leader(self, first: str) -> str:
+        """The candidate with the least mean squared error; `first` where its error is larger by no more than a standard error of that
+        difference over assets (the rule of one standard error: Breiman and others, Classification and Regression Trees, 1984).
+        """
+        errors = {n: (t - self.truth) ** 2 for n, t in self.said.items() if not np.isnan(t).any()}
+        if not errors:
+            return first
+        best = min(errors, key=lambda n: float(np.mean(errors[n])))
+        if first not in errors or first == best:
+            return best
+        _, at = np.unique(self.asset, return_inverse=True)
+        more = np.bincount(at, errors[first] - errors[best]) / np.bincount(at)
+        return first if len(more) > 1 and more.mean() <= more.std(ddof=1) / np.sqrt(len(more)) else best
+
+
+def _told(trials: list[Trial], features: FeatureSet, training: Training, protocol: Protocol, seed: int, tables: Tables) -> _Told | None:
+    """What each candidate says at the cuts of the first fold; None where nothing can be compared."""
     fit, validate = training.folds(trials[0].model.task)[0]
     length = training.contract.tick
     cuts = pseudo_test(training.asset, training.labels.rul / length, protocol.cap / length, seed)
@@ -99,4 +118,4 @@ def _told(
             return None
         score = entered.fit(trial.model, training, usable, label).score(whole[cuts], training.asset[cuts])
         told[trial.name] = np.clip(score, 0.0, protocol.cap)
-    return told, training.labels.capped(protocol.cap)[cuts]
+    return _Told(told, training.labels.capped(protocol.cap)[cuts], training.asset[cuts])
