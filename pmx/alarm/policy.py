@@ -56,6 +56,7 @@ class KofN:
 
     def at(self, margin: float, healthy: np.ndarray) -> Policy:
         """The policy of an anomaly score whose limit is this multiple of the healthy level."""
-        back = margin - self.slack * max(margin - float(np.median(healthy)), 0.0)
+        least = min(margin, float(np.median(healthy)))
+        back = max(margin - self.slack * (margin - least), least)  # a rounded difference may reach below
         raise_at, clear_at = (float(np.float32(s)) for s in score_of(np.array([margin, back]), healthy))
         return Policy("anomaly_score", "above", raise_at, min(clear_at, raise_at), self.k, self.n)

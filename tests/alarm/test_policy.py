@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pmx.alarm.policy import KofN
@@ -44,6 +44,7 @@ def test_a_remaining_life_at_its_cap_clears_every_policy_of_the_family(cap):
 
 
 @given(RATIOS, MARGINS, st.floats(0.0, 1.0))
+@example(np.array([0.0, 1e-230, 0.01]), 1.0, 1.0)
 def test_a_limit_is_the_score_of_its_margin_and_clears_between_it_and_the_healthy_median(healthy, margin, slack):
     policy = KofN(slack=slack).at(margin, healthy)
     assert policy.worse == "above" and policy.raise_at == float(np.float32(score_of(np.array([margin]), healthy)[0]))
