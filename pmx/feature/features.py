@@ -12,7 +12,7 @@ from spox import Var
 
 from pmx.contract import Contract, UsageError
 from pmx.feature.block import Blocks
-from pmx.feature.kernel import REGIME, Kernel, column_of, shares_of
+from pmx.feature.kernel import REGIME, Kernel, Rolling, column_of, shares_of
 from pmx.feature.quality import Quality
 from pmx.feature.regime import RegimeScore
 from pmx.feature.rolling import stretches
@@ -53,7 +53,7 @@ class FeatureSet:
     quality_: Quality | None
     channels_: list[str]
     names_: list[str]
-    _rolled: list[Kernel]  # kernels that roll over a history
+    _rolled: list[Rolling]  # those without expressions
     _blocks: Blocks | None  # kernels that only their nodes compute
     fitted_on_: pl.DataFrame  # asset, tick: what the leakage gate holds against the test part
 
@@ -91,7 +91,7 @@ class FeatureSet:
         if missing:
             raise UsageError(f"feature.kernels: no channel {', '.join(sorted(missing))} -> one of {', '.join(self.contract_.names)}")
         without = [k for k in self.kernels if k.polars(z) is None]
-        self._rolled, inside = [k for k in without if k.rolls], [k for k in without if not k.rolls]
+        self._rolled, inside = [k for k in without if isinstance(k, Rolling)], [k for k in without if not isinstance(k, Rolling)]
         for kernel in inside:
             if kernel.slots(len(z)) or kernel.reads_regime:
                 raise UsageError(

@@ -46,7 +46,6 @@ class Kernel(ABC):
     reads_age = False
     reads_regime = False
     readings: tuple[str, ...] = ()
-    rolls = False
     shares: tuple[float, ...] = ()
 
     @property
@@ -77,15 +76,23 @@ class Kernel(ABC):
 
     def polars(self, z: list[pl.Expr]) -> list[pl.Expr] | None:
         """The same features over one asset's ticks in order, one expression each; None where no expression gives the same
-        numbers, or none as fast as `rolled`.
+        numbers, or none as fast as what a `Rolling` kernel has instead. A kernel with neither is computed offline by its nodes too, in
+        blocks of windows, if it has no memory.
         """
         return None
 
+
+class Rolling(Kernel, ABC):
+    """A kernel of a trailing window that numpy computes to the same numbers over a history, where there are no expressions.
+
+    Example:
+        >>> Deviation(2).rolled(Stretch(np.array([[1.0], [3.0], [3.0]]), older=1, shares={})).round(3).ravel().tolist()
+        [1.414, 0.0]
+    """
+
+    @abstractmethod
     def rolled(self, stretch: Stretch) -> np.ndarray:
-        """The same features over a stretch of one asset's ticks, float64 [tick, feature], where `rolls` says so and there are no
-        expressions. A kernel with neither is computed offline by its nodes too, in blocks of windows, if it has no memory.
-        """
-        raise NotImplementedError(f"{self.label} says that it rolls -> write its `rolled`")
+        """The features at a stretch of one asset's ticks, float64 [tick, feature]."""
 
 
 def shares_of(kernels: Iterable[Kernel]) -> dict[int, set[float]]:
@@ -172,7 +179,7 @@ class TrailingMean(Kernel):
         return [_trailing(e, self.window) for e in z]
 
 
-class Deviation(Kernel):
+class Deviation(Rolling):
     """Sample standard deviation (n − 1) of the last `window` ticks, two passes. NaN below two values; exactly 0 where all are equal.
 
     Two passes on both paths: a one-pass rolling deviation loses digits after a spike (and the constant window would not be 0).
@@ -181,8 +188,6 @@ class Deviation(Kernel):
         >>> Deviation(30).names(["flow"])
         ['deviation30:flow']
     """
-
-    rolls = True
 
     def __init__(self, window: int) -> None:
         self.window = at_least(1, "window", window)

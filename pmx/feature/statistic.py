@@ -15,7 +15,7 @@ import spox.opset.ai.onnx.v20 as op
 from spox import Var
 
 from pmx.contract import UsageError, within
-from pmx.feature.kernel import Kernel, at_least, quantiles
+from pmx.feature.kernel import Kernel, Rolling, at_least, quantiles
 from pmx.feature.rolling import Stretch
 from pmx.feature.view import LAST, View, Window, const, total, whole
 
@@ -53,7 +53,7 @@ def _or_zero(least: int, window: Window, value: Var) -> Var:
     return window.given(least, op.where(window.same, const(0.0), value))
 
 
-class Minimum(Statistic):
+class Minimum(Statistic, Rolling):
     """Smallest value of the last `window` ticks. NaN where n = 0.
 
     Example:
@@ -62,7 +62,6 @@ class Minimum(Statistic):
     """
 
     word = "minimum"
-    rolls = True
 
     def of(self, window: Window) -> Var:
         return window.given(1, window.least)
@@ -72,7 +71,7 @@ class Minimum(Statistic):
         return np.where(least < np.inf, least, np.nan)
 
 
-class Maximum(Statistic):
+class Maximum(Statistic, Rolling):
     """Largest value of the last `window` ticks. NaN where n = 0.
 
     Example:
@@ -81,7 +80,6 @@ class Maximum(Statistic):
     """
 
     word = "maximum"
-    rolls = True
 
     def of(self, window: Window) -> Var:
         return window.given(1, window.most)
@@ -91,7 +89,7 @@ class Maximum(Statistic):
         return np.where(most > -np.inf, most, np.nan)
 
 
-class PeakToPeak(Statistic):
+class PeakToPeak(Statistic, Rolling):
     """Largest less smallest value of the last `window` ticks. NaN where n = 0.
 
     Example:
@@ -100,7 +98,6 @@ class PeakToPeak(Statistic):
     """
 
     word = "peak_to_peak"
-    rolls = True
 
     def of(self, window: Window) -> Var:
         return window.given(1, op.sub(window.most, window.least))
@@ -129,7 +126,7 @@ class Last(Statistic):
         return [e.forward_fill(limit=self.window - 1) if self.window > 1 else e for e in z]
 
 
-class Median(Statistic):
+class Median(Statistic, Rolling):
     """Median of the last `window` ticks, the mean of the two in the middle where n is even. NaN where n = 0.
 
     Example:
@@ -138,7 +135,6 @@ class Median(Statistic):
     """
 
     word = "median"
-    rolls = True
     shares = (0.5,)
 
     def of(self, window: Window) -> Var:
@@ -151,7 +147,7 @@ class Median(Statistic):
         return stretch.quantile(self.window, 0.5)
 
 
-class Quantile(Statistic):
+class Quantile(Statistic, Rolling):
     """The value below which the given share of the last `window` ticks lies, between its neighbours in proportion. NaN where n = 0.
 
     Definition 7 of Hyndman and Fan (1996), "Sample quantiles in statistical packages": place (n − 1) · share among the sorted values.
@@ -165,7 +161,6 @@ class Quantile(Statistic):
     """
 
     word = "quantile"
-    rolls = True
 
     def __init__(self, window: int, share: float) -> None:
         super().__init__(window)
